@@ -1,0 +1,198 @@
+"""Assemble: one pass over the text of a corpus applies every decision and writes what a build holds of it.
+
+Text comes from `convert`, decisions from `resolve`, groups from `dedupe`, terms from the manifest. Nothing is decided
+here but the fate of single negatives: one that is contaminated, or a known positive of its text, is taken out alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+
+from pipeline.errors import CountError
+from pipeline.manifest.corpus import Strict
+from pipeline.normalize import key_hash, match_key
+from pipeline.record import (
+    DATA_SCHEMA,
+    EVIDENCE_SCHEMA,
+    LABELLED_DATA_SCHEMA,
+    LEDGER_SCHEMA,
+)
+from pipeline.shards import ShardWriter
+from pipeline.store import Receipt
+
+
+#: Small columns of a whole corpus go into one file.
+ONE_FILE = 1 << 62
+
+
+class RowTerms(Strict):
+    """The licence columns of one sub-source."""
+
+    licence_id: str
+    commercial: str
+    redistribute: str
+
+
+@dataclass(frozen=True)
+class AssembleInput:
+    """One corpus' shards; all lists are positional to `text`. `negatives` names single negatives to take out."""
+
+    corpus: str
+    text: Sequence[Path]
+    decisions: Sequence[Path]
+    classes: Sequence[Path]
+    marks: Sequence[Sequence[Path]]
+    negatives: Sequence[Path]
+    labelled: Sequence[Path]
+    labelled_marks: Sequence[Path]
+
+
+def assemble(given: AssembleInput, known_positives: Sequence[Path], terms: dict[str, RowTerms], out: Path) -> Receipt:
+    """Write `data/train-*`, and one file each of ledger, evidence and labelled rows of one corpus, below `out`.
+
+    `known_positives` are the classes shards of every corpus: their (text_key, pos_key) are the known positives that no
+    negative may be, removed records included. Returns the counts and the licence mix of the kept records.
+    """
+    columns = pl.DataFrame(
+        [(name, t.licence_id, t.commercial, t.redistribute) for name, t in terms.items()],
+        schema=["sub_source", "licence_id", "commercial", "redistribute"],
+        orient="row",
+    ).with_columns(pl.all().cast(pl.String))
+    negatives = _negatives(given, known_positives)
+    mix: dict[str, int] = {}
+    with (
+        ShardWriter(out, "train", DATA_SCHEMA) as data,
+        ShardWriter(out, "ledger", LEDGER_SCHEMA, ONE_FILE) as ledger,
+        ShardWriter(out, "evidence", EVIDENCE_SCHEMA, ONE_FILE) as evidence,
+    ):
+        for shard, path in enumerate(given.text):
+            frame = _shard(given, shard, path)
+            evidence.write(_table(frame.rename({"keep": "kept"}), EVIDENCE_SCHEMA))
+            gone = frame.filter(~pl.col("keep"))
+            ledger.write(_table(gone, LEDGER_SCHEMA))
+            kept = frame.filter("keep").join(columns, on="sub_source", how="left", maintain_order="left")
+            if negatives is not None:
+                kept = kept.drop("text_neg").join(negatives, on="record_id", how="left", maintain_order="left")
+                kept = kept.with_columns(pl.col("text_neg").fill_null(pl.lit([], pl.List(pl.String))))
+            data.write(_table(kept, DATA_SCHEMA))
+            for licence, use, n in kept.group_by("licence_id", "commercial").len().sort("licence_id", "commercial").iter_rows():
+                mix[f"{licence} ({use})"] = mix.get(f"{licence} ({use})", 0) + n
+    _number(data.paths)
+    receipt: Receipt = {"kept": data.rows, "removed": ledger.rows, "licences": dict(sorted(mix.items()))}
+    return receipt | _labelled(given, columns, out)
+
+
+def _shard(given: AssembleInput, shard: int, path: Path) -> pl.DataFrame:
+    """Text, decisions, groups and merged flags of one shard, side by side."""
+    frame = pl.concat(
+        [
+            pl.read_parquet(path),
+            pl.read_parquet(given.decisions[shard]),
+            pl.read_parquet(given.classes[shard], columns=["class_id", "text_key", "pos_key", "text_group", "pos_group"]),
+            pl.DataFrame({"flags": _flags(given, shard)}),
+        ],
+        how="horizontal",
+    )
+    if frame["record_id"].null_count() or frame["keep"].null_count() or frame["class_id"].null_count():
+        raise CountError(given.corpus, f"marks and text of {path.name} differ in length", "empty the store and build again")
+    return frame
+
+
+def _flags(given: AssembleInput, shard: int) -> pl.Series:
+    lists = [pl.read_parquet(paths[shard], columns=["flags"])["flags"].alias(str(i)) for i, paths in enumerate(given.marks)]
+    return pl.DataFrame(lists).select(flags=pl.concat_list(pl.all()).list.unique().list.sort())["flags"]
+
+
+def _negatives(given: AssembleInput, known_positives: Sequence[Path]) -> pl.DataFrame | None:
+    """record_id of each kept holder -> its negatives: joined over exact copies within the corpus, cleared, in order.
+
+    None where the corpus ships no negatives, so that most corpora never pay for this.
+    """
+    parts: list[pl.DataFrame] = []
+    for shard, path in enumerate(given.text):
+        # A list column's statistics speak of its items: a shard whose lists are all empty holds no item.
+        text = pl.read_parquet(path, columns=["text_neg"])["text_neg"]
+        if not text.list.len().sum():
+            continue
+        frame = pl.concat(
+            [
+                pl.read_parquet(path, columns=["record_id", "text_neg"]),
+                pl.read_parquet(given.decisions[shard], columns=["keep", "duplicate_of", "reason"]),
+                pl.read_parquet(given.classes[shard], columns=["class_id", "text_key"]),
+            ],
+            how="horizontal",
+        ).with_row_index("record_row")
+        singles = (
+            frame.select("record_row", "text_neg", "class_id", "text_key")
+            .with_columns(neg=pl.int_ranges(pl.col("text_neg").list.len(), dtype=pl.UInt32))
+            .explode("text_neg", "neg")
+            .drop_nulls("text_neg")
+        )
+        out = pl.read_parquet(given.negatives[shard], columns=["record_row", "neg"]) if given.negatives else None
+        if out is not None:
+            singles = singles.join(out.unique(), on=["record_row", "neg"], how="anti", maintain_order="left")
+        parts.append(singles.select("class_id", "text_key", "text_neg"))
+    if not parts:
+        return None
+    singles = pl.concat(parts)
+    singles = singles.with_columns(neg_key=key_hash(match_key(singles["text_neg"])))
+    texts = singles.select("text_key").unique()
+    known = pl.concat(
+        [
+            pl.read_parquet(p, columns=["text_key", "pos_key"]).join(texts, on="text_key", how="semi").unique()
+            for p in known_positives
+        ]
+    ).unique()
+    singles = (
+        singles.join(known, left_on=["text_key", "neg_key"], right_on=["text_key", "pos_key"], how="anti", maintain_order="left")
+        .filter(pl.col("neg_key") != pl.col("text_key"))
+        .unique(["class_id", "neg_key"], keep="first", maintain_order=True)
+        .group_by("class_id", maintain_order=True)
+        .agg("text_neg")
+    )
+    holders = pl.concat(
+        [
+            pl.concat(
+                [
+                    pl.read_parquet(path, columns=["record_id"]),
+                    pl.read_parquet(given.decisions[shard], columns=["keep"]),
+                    pl.read_parquet(given.classes[shard], columns=["class_id"]),
+                ],
+                how="horizontal",
+            ).filter("keep")
+            for shard, path in enumerate(given.text)
+        ]
+    )
+    return holders.join(singles, on="class_id", how="inner").select("record_id", "text_neg")
+
+
+def _labelled(given: AssembleInput, columns: pl.DataFrame, folder: Path) -> Receipt:
+    removed: dict[str, int] = {}
+    rows = 0
+    with ShardWriter(folder, "labelled", LABELLED_DATA_SCHEMA, ONE_FILE) as writer:
+        for shard, path in enumerate(given.labelled):
+            frame = pl.read_parquet(path)
+            rows += frame.height
+            if given.labelled_marks:
+                frame = frame.with_columns(reason=pl.read_parquet(given.labelled_marks[shard], columns=["reason"])["reason"])
+                for reason, n in frame.drop_nulls("reason").group_by("reason").len().sort("reason").iter_rows():
+                    removed[reason] = removed.get(reason, 0) + n
+                frame = frame.filter(pl.col("reason").is_null())
+            writer.write(_table(frame.join(columns, on="sub_source", how="left", maintain_order="left"), LABELLED_DATA_SCHEMA))
+    return {"labelled": rows, "labelled_kept": writer.rows, "labelled_removed": removed}
+
+
+def _number(paths: Sequence[Path]) -> None:
+    """`train-00000.parquet` -> `train-00000-of-00003.parquet`: the names the Hub's viewer and loaders expect."""
+    for path in paths:
+        path.rename(path.with_name(f"{path.stem}-of-{len(paths):05d}.parquet"))
+
+
+def _table(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
+    return frame.select(schema.names).to_arrow().cast(schema)
+

@@ -1,0 +1,194 @@
+"""The command line: `m3e VERB`. Thin: it reads arguments, calls one function, shows the result, and turns errors into exit codes.
+
+Everything heavy is imported inside the verb that needs it, so that help, check and corpora answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.errors import CurationError, UsageError
+
+if TYPE_CHECKING:
+    from pipeline.manifest.catalog import Catalog
+
+app = typer.Typer(name="m3e", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__.split("\n")[0])
+out, err = Console(), Console(stderr=True)
+
+Manifests = Annotated[list[Path] | None, typer.Option("--manifests", help="Folder of own manifests beside the shipped ones; may be given several times. Also M3E_MANIFESTS.")]
+Only = Annotated[str, typer.Option(help="Build only these corpora: a,b.")]
+Sample = Annotated[int | None, typer.Option(min=1, help="Only the first N records of each corpus.")]
+StoreAt = Annotated[Path, typer.Option("--store", help="Where finished steps are kept.")]
+AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
+
+
+@app.command()
+def check(files: Annotated[list[Path] | None, typer.Argument(help="Only report on these files.")] = None, manifests: Manifests = None) -> None:
+    """Check every manifest; all problems at once, exit 1 if there is any."""
+    from pipeline.errors import ManifestError
+
+    wanted = {path.resolve() for path in files or ()}
+    for path in sorted(wanted):
+        if not path.is_file():
+            raise UsageError(str(path), "there is no such file", "give the path of a manifest")
+    folders = [*_folders(manifests), *sorted({path.parent.parent for path in wanted})]
+    try:
+        catalog = _catalog(list(dict.fromkeys(folders)))
+    except ManifestError as error:
+        told = [p for p in error.problems if not wanted or Path(p.file).resolve() in wanted]
+        if told:
+            raise ManifestError(told) from None
+        out.print(f"{len(wanted)} file(s) in order.", highlight=False)
+        return
+    out.print(f"In order: {len(catalog.corpora)} corpora, {len(catalog.benchmarks)} benchmarks, {len(catalog.recipes)} recipes, {len(catalog.vocabulary.licences)} licences.", highlight=False)
+
+
+@app.command()
+def corpora(manifests: Manifests = None, as_json: AsJson = False) -> None:
+    """The table of corpora: rows, domain, prompt, licence, use class, source."""
+    catalog = _catalog(_folders(manifests))
+    rows = [
+        {
+            "name": c.name, "title": c.title, "domain": c.domain, "task": c.task, "prompt": c.prompt, "grade": c.grade,
+            "symmetric": c.symmetric, "enabled": c.enabled, "splits": c.splits,
+            "seed": {"rows": c.seed.rows} if c.seed else None,
+            "expect": c.expect.model_dump() if c.expect else None,
+            "licence": c.licence.spdx, "commercial": c.licence.commercial.value, "redistribute": c.licence.redistribute.value,
+            "source": getattr(c.source, "repo", None) or getattr(c.source, "root", None), "kind": c.source.kind,
+            "locked": bool(getattr(c.source, "revision", None)),
+        }
+        for _, c in sorted(catalog.corpora.items())
+    ]  # fmt: skip
+    if as_json:
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+        return
+    table = Table(header_style="bold", pad_edge=False)
+    for name, right in (("corpus", False), ("rows", True), ("domain", False), ("prompt", False), ("licence", False), ("commercial", False), ("redistribute", False), ("source", False)):
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "source")
+    colour = {"allowed": "green", "unknown": "yellow", "forbidden": "red"}
+    for row, c in zip(rows, (c for _, c in sorted(catalog.corpora.items())), strict=True):
+        count = c.seed.rows if c.seed else c.expect.rows if c.expect else None
+        use = [f"[{colour[row[k]]}]{row[k]}[/]" for k in ("commercial", "redistribute")]  # type: ignore[index]
+        table.add_row(c.name + ("" if c.enabled else " (off)"), f"{count:,}" if count else "?", c.domain, c.prompt, c.licence.spdx, *use, f"{c.source.kind} {row['source']}")
+    out.print(table)
+    told = sum(c.seed.rows for c in catalog.corpora.values() if c.seed)
+    out.print(f"{len(rows)} corpora; {told:,} rows in the seed's table.", highlight=False)
+
+
+@app.command()
+def plan(recipe: str, only: Only = "", sample: Sample = None, store: StoreAt = Path(".m3e"), manifests: Manifests = None, as_json: AsJson = False) -> None:
+    """What a build would run and what is there already, without running anything."""
+    from pipeline.report.plan import plan as plan_of
+    from pipeline.report.plan import plan_table
+
+    catalog = _catalog(_folders(manifests))
+    told = plan_of(catalog, catalog.recipe(recipe), store, _names(only), sample)
+    if as_json:
+        sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
+    else:
+        out.print(plan_table(told))
+
+
+@app.command()
+def build(
+    recipe: str,
+    only: Only = "",
+    sample: Sample = None,
+    to: Annotated[Path, typer.Option("--out", help="Where build folders go.")] = Path("build"),
+    store: StoreAt = Path(".m3e"),
+    manifests: Manifests = None,
+    strict: Annotated[bool, typer.Option(help="Fail when any corpus is missing.")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="Steps at a time.")] = 2,
+) -> None:
+    """Build a recipe: prints the funnel and the folder DIR/RECIPE."""
+    catalog = _catalog(_folders(manifests))
+    chosen = catalog.recipe(recipe)
+    from pipeline.build import Threads, build, context_of, count
+    from pipeline.receipt import write_build
+    from pipeline.report.funnel import funnel_table
+    from pipeline.report.progress import Progress
+
+    context = context_of(catalog, chosen, store, _names(only), sample)
+    with Progress(err, steps=len(context.corpora)) as progress:
+        runner = Threads(workers, progress.listen)
+        try:
+            outcome = build(context, runner, strict=strict)
+        finally:
+            runner.close()
+    count(outcome)
+    folder, changed = write_build(outcome, to, _names(only), runner.timings)
+    out.print(funnel_table(list(outcome.funnels.values()), f"{chosen.title or chosen.name}"))
+    for warning in outcome.warnings:
+        err.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+    for gap in outcome.gaps:
+        err.print(f"gap: {gap.corpus} failed in {gap.stage}: {gap.cause}. Cure: {gap.cure}", style="red", highlight=False, markup=False)
+    out.print(f"{'Built' if changed else 'Nothing changed'}: {folder}", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def explain(what: Annotated[str, typer.Argument(help="A record id (32 hex digits) or a text.")], folder: Annotated[Path, typer.Option("--build", help="A build folder.")]) -> None:
+    """Where a record went and why; what it duplicates."""
+    from pipeline.report.explain import explain as fates
+    from pipeline.report.opened import open_build
+
+    for fate in fates(open_build(folder), what):
+        out.print(fate.sentence(), highlight=False, markup=False, soft_wrap=True)
+        for label, told in (("  reads", fate.pair), ("  kept ", fate.other[1:] if fate.other else None)):
+            if told:
+                out.print(f"{label}: {told[0]!s}\n         → {told[1]!s}", style="dim", highlight=False, markup=False, soft_wrap=True)
+
+
+@app.command()
+def preview(folder: Annotated[Path, typer.Argument(help="A build folder.")], corpus: Annotated[str | None, typer.Option(help="Only this one.")] = None, n: Annotated[int, typer.Option("-n", min=1, help="Pairs per corpus.")] = 5) -> None:
+    """Pairs of a build, for the eye."""
+    from rich.markup import escape
+
+    from pipeline.report.opened import open_build
+    from pipeline.report.preview import preview as samples
+
+    for name, frame in samples(open_build(folder), corpus, n):
+        table = Table(title=name, title_justify="left", show_lines=True, header_style="bold", expand=True)
+        for column in ("text", "text_pos", "text_neg"):
+            table.add_column(column, ratio=2, overflow="fold")
+        for row in frame.iter_rows(named=True):
+            table.add_row(*(escape(_cut(told)) for told in (row["text"], row["text_pos"], " / ".join(row["text_neg"]))))
+        out.print(table)
+
+
+def main() -> None:
+    """Entry point: exit 0 done, 1 the work failed (the message says what to do), 2 wrong usage."""
+    try:
+        app(standalone_mode=True)
+    except CurationError as error:
+        err.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        err.print("Interrupted; finished steps are kept, run the same command again.", style="red")
+        raise SystemExit(1) from None
+
+
+def _folders(given: list[Path] | None) -> list[Path]:
+    own = os.environ.get("M3E_MANIFESTS", "")
+    return [*(Path(p) for p in own.split(os.pathsep) if p), *(given or [])]
+
+
+def _catalog(folders: list[Path]) -> Catalog:
+    from pipeline.manifest.catalog import read_catalog
+
+    return read_catalog(folders)
+
+
+def _names(only: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.strip() for name in only.split(",") if name.strip()))
+
+
+def _cut(text: str, chars: int = 300) -> str:
+    return text if len(text) <= chars else text[:chars] + "…"

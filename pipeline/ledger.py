@@ -1,0 +1,65 @@
+"""The funnel: how many rows and records went where, and the proof that nothing was lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pipeline.errors import CountError
+
+#: Stages that remove records, in the order they are applied.
+STAGES = ("tombstone", "quality", "decontaminate", "licence", "dedupe", "cap")
+
+
+@dataclass(frozen=True)
+class Funnel:
+    """The counts of one corpus. Rows: read = used + filtered + quarantined. Records: converted = removed + kept.
+
+    >>> Funnel("bq", read=10, used=6, filtered=4, quarantined=0, converted=6, removed={"dedupe": {"exact_duplicate": 1}}, kept=5).prove()
+    """
+
+    corpus: str
+    read: int
+    used: int
+    filtered: int
+    quarantined: int
+    converted: int
+    kept: int
+    removed: dict[str, dict[str, int]] = field(default_factory=dict)
+    labelled: int = 0
+    labelled_kept: int = 0
+    labelled_removed: dict[str, int] = field(default_factory=dict)
+
+    def prove(self) -> None:
+        """Raises CountError where a sum does not hold; the build must not end well then."""
+        removed = sum(n for reasons in self.removed.values() for n in reasons.values())
+        self._equal("rows read", self.read, "used + filtered + quarantined", self.used + self.filtered + self.quarantined)
+        self._equal("records converted", self.converted, "kept + removed", self.kept + removed)
+        self._equal("labelled rows", self.labelled, "kept + removed", self.labelled_kept + sum(self.labelled_removed.values()))
+
+    def _equal(self, left: str, a: int, right: str, b: int) -> None:
+        if a != b:
+            raise CountError(self.corpus, f"{left} is {a:,} but {right} is {b:,}", "this is a fault of the pipeline: please report it with build.json")
+
+    def at(self, stage: str) -> int:
+        return sum(self.removed.get(stage, {}).values())
+
+    def told(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def total(funnels: Iterable[Funnel]) -> Funnel:
+    """The sum over corpora, under the name `all`."""
+    listed = list(funnels)
+    removed: dict[str, dict[str, int]] = {}
+    labelled_removed: dict[str, int] = {}
+    for funnel in listed:
+        for stage, reasons in funnel.removed.items():
+            for reason, n in reasons.items():
+                removed.setdefault(stage, {})[reason] = removed.get(stage, {}).get(reason, 0) + n
+        for reason, n in funnel.labelled_removed.items():
+            labelled_removed[reason] = labelled_removed.get(reason, 0) + n
+    names = ("read", "used", "filtered", "quarantined", "converted", "kept", "labelled", "labelled_kept")
+    sums = {name: sum(getattr(f, name) for f in listed) for name in names}
+    return Funnel("all", **sums, removed=removed, labelled_removed=labelled_removed)

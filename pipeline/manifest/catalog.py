@@ -1,0 +1,174 @@
+"""All manifests of a run, read together: faults of every file at once, names checked across files.
+
+Several folders may be given; a later one adds to and overrides the earlier (users keep their own beside ours).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from license_expression import ExpressionError, Licensing
+from pydantic import BaseModel
+
+from pipeline.errors import ManifestError, Problem, UsageError
+from pipeline.licence import Terms, Vocabulary
+from pipeline.manifest import sql
+from pipeline.manifest.benchmark import Benchmark
+from pipeline.manifest.corpus import Corpus
+from pipeline.manifest.recipe import Recipe
+from pipeline.manifest.yaml import Document, Key, load, validate
+
+#: The manifests that come with the project.
+SHIPPED = Path(__file__).resolve().parents[2] / "manifests"
+Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass
+class Catalog:
+    """What a run may use. `homes` tells the folder that holds each manifest, for sources with a relative root."""
+
+    corpora: dict[str, Corpus] = field(default_factory=dict)
+    benchmarks: dict[str, Benchmark] = field(default_factory=dict)
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+    vocabulary: Vocabulary = field(default_factory=lambda: Vocabulary(licences={}))
+    tombstones: frozenset[str] = frozenset()
+    homes: dict[str, Path] = field(default_factory=dict)
+    documents: dict[str, Document] = field(default_factory=dict)
+
+    def home(self, kind: str, name: str) -> Path:
+        return self.homes[f"{kind}/{name}"]
+
+    def recipe(self, name: str) -> Recipe:
+        """Raises UsageError, naming the recipes there are."""
+        if name not in self.recipes:
+            raise UsageError(f"recipe {name}", "there is no such recipe", f"choose one of: {', '.join(sorted(self.recipes)) or 'none found'}")
+        return self.recipes[name]
+
+
+def read_catalog(folders: Sequence[Path], *, shipped: bool = True) -> Catalog:
+    """Read and check every manifest of the folders.
+
+    Raises ManifestError with all problems of all files, UsageError for a folder that does not exist.
+    """
+    catalog, problems = Catalog(), list[Problem]()
+    for folder in [SHIPPED, *folders] if shipped else folders:
+        if not folder.is_dir():
+            raise UsageError(str(folder), "there is no such folder of manifests", "give --manifests a folder that holds corpora/, benchmarks/ or recipes/")
+        problems += _read_folder(folder, catalog)
+    problems += _cross_check(catalog)
+    if problems:
+        raise ManifestError(problems)
+    return catalog
+
+
+def _read_folder(folder: Path, catalog: Catalog) -> list[Problem]:
+    problems: list[Problem] = []
+    kinds = (("corpora", Corpus, catalog.corpora), ("benchmarks", Benchmark, catalog.benchmarks), ("recipes", Recipe, catalog.recipes))
+    for kind, model, into in kinds:
+        in_this_folder: dict[str, str] = {}
+        for path in sorted((folder / kind).glob("*.y*ml")):
+            document = load(path, _shown(path))
+            found = validate(document, model)
+            problems += document.problems
+            if found is None:
+                continue
+            name: str = found.name  # type: ignore[attr-defined]
+            if name in in_this_folder:
+                problems.append(document.problem(("name",), f"{name} is already the name of {in_this_folder[name]}; choose another"))
+            in_this_folder[name] = document.file
+            into[name] = found  # type: ignore[index]
+            catalog.homes[f"{kind}/{name}"] = path.parent
+            catalog.documents[f"{kind}/{name}"] = document
+    if (path := folder / "licences.yaml").exists():
+        document = load(path, _shown(path))
+        vocabulary = validate(document, Vocabulary)
+        problems += document.problems
+        if vocabulary is not None:
+            catalog.vocabulary = Vocabulary(licences={**catalog.vocabulary.licences, **vocabulary.licences})
+    if (path := folder / "tombstones.txt").exists():
+        catalog.tombstones |= frozenset(_tombstones(path, problems))
+    return problems
+
+
+def _tombstones(path: Path, problems: list[Problem]) -> Iterator[str]:
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        word = line.split("#", 1)[0].strip().lower()
+        if not word:
+            continue
+        if len(word) not in (16, 32) or set(word) - set("0123456789abcdef"):
+            problems.append(Problem(_shown(path), number, 1, "", "give a record_id (32 hex digits) or the hash of a match key (16 hex digits)"))
+            continue
+        yield word
+
+
+def _cross_check(catalog: Catalog) -> Iterator[Problem]:
+    licensing = Licensing(sorted(catalog.vocabulary.licences))
+    for name, corpus in catalog.corpora.items():
+        document = catalog.documents[f"corpora/{name}"]
+        yield from _licence_problems(corpus, document, catalog.vocabulary, licensing)
+        for i, part in enumerate(corpus.parts):
+            if part.sub_source and corpus.licence.sub_sources and part.sub_source not in corpus.licence.sub_sources:
+                yield document.problem(("parts", i, "sub_source"), f"licence.sub_sources has no {part.sub_source}; add its terms")
+            for j, select in enumerate(part.selects):
+                base: Key = ("parts", i, "select", j) if isinstance(part.select, list) else ("parts", i, "select")
+                yield from _sql_problems(document, base, select, part.typed_columns)
+            if part.labelled is not None:
+                yield from _sql_problems(document, ("parts", i, "labelled"), part.labelled, part.typed_columns)
+    for name, benchmark in catalog.benchmarks.items():
+        document = catalog.documents[f"benchmarks/{name}"]
+        for i, of in enumerate(benchmark.parts):
+            for kind, group in (("texts", of.texts), ("pairs", of.pairs)):
+                for j, model in enumerate(group):
+                    yield from _sql_problems(document, ("parts", i, kind, j), model, of.typed_columns)
+    for name, recipe in catalog.recipes.items():
+        document = catalog.documents[f"recipes/{name}"]
+        if isinstance(recipe.corpora, list):
+            for i, wanted in enumerate(recipe.corpora):
+                if wanted not in catalog.corpora:
+                    yield document.problem(("corpora", i), f"there is no corpus {wanted}; run: m3e corpora")
+        names = set(catalog.benchmarks) | {suite for b in catalog.benchmarks.values() for suite in b.suites}
+        for i, wanted in enumerate(recipe.decontaminate.benchmarks):
+            if wanted not in names:
+                yield document.problem(("decontaminate", "benchmarks", i), f"there is no benchmark or suite {wanted}")
+        if recipe.base is not None and recipe.base not in catalog.recipes:
+            yield document.problem(("base",), f"there is no recipe {recipe.base}")
+
+
+def _licence_problems(corpus: Corpus, document: Document, vocabulary: Vocabulary, licensing: Licensing) -> Iterator[Problem]:
+    blocks: list[tuple[Key, Terms]] = [(("licence",), corpus.licence)]
+    blocks += [(("licence", "sub_sources", name), terms) for name, terms in corpus.licence.sub_sources.items()]
+    for key, terms in blocks:
+        try:
+            ids = licensing.license_keys(terms.spdx)
+        except ExpressionError as error:
+            yield document.problem((*key, "spdx"), f"not an SPDX expression: {error}")
+            continue
+        for licence_id in ids:
+            if (entry := vocabulary.licences.get(licence_id)) is None:
+                yield document.problem((*key, "spdx"), f"{licence_id} is not in manifests/licences.yaml; add it there")
+                continue
+            for use in ("commercial", "redistribute"):
+                freest, claimed = getattr(entry, use), getattr(terms, use)
+                if claimed.rank < freest.rank and terms.basis != "own":
+                    yield document.problem((*key, use), f"{claimed} is freer than {licence_id} can be ({freest})")
+
+
+def _sql_problems(document: Document, base: Key, model: BaseModel, columns: dict[str, object]) -> Iterator[Problem]:
+    for name, expression in model:
+        if not isinstance(expression, str) or name == "role":
+            continue
+        for column in sql.unknown_columns(expression, columns):
+            yield document.problem((*base, name), f"column {column} is not declared; declared are {', '.join(columns)}")
+        yield from (document.problem((*base, name), told) for told in sql.unknown_labels(expression, columns))
+
+
+def _shown(path: Path) -> str:
+    """The path as a user would type it."""
+    absolute = path.resolve()
+    try:
+        return absolute.relative_to(Path.cwd()).as_posix()
+    except ValueError:
+        return absolute.as_posix()

@@ -1,0 +1,72 @@
+"""What `manifests/recipes/<name>.yaml` may say: which corpora, and the settings of every stage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.licence import UseClass
+from pipeline.manifest.corpus import Corpus, Name, Strict
+from pipeline.manifest.settings import (
+    CapConfig,
+    ConsistencyConfig,
+    DecontaminateConfig,
+    DedupeConfig,
+    QualityConfig,
+)
+
+
+class Chosen(Strict):
+    """Corpora by property; every property given must hold."""
+
+    grade: Literal["优", "良"] | None = None
+    commercial: UseClass | None = None
+    redistribute: UseClass | None = None
+    domain: str | None = None
+
+    @model_validator(mode="after")
+    def _chooses(self) -> Chosen:
+        if not self.model_fields_set:
+            raise ValueError("give at least one of grade, commercial, redistribute, domain; or write `corpora: all`")
+        return self
+
+
+class Recipe(Strict):
+    """A build: from these corpora, by these settings."""
+
+    name: Name
+    title: str | None = None
+    base: Name | None = None
+    corpora: Literal["all"] | list[str] | Chosen = "all"
+    min_corpora: Annotated[int, Field(ge=1)] = 1
+    quality: QualityConfig = QualityConfig()
+    dedupe: DedupeConfig = DedupeConfig()
+    decontaminate: DecontaminateConfig = DecontaminateConfig()
+    consistency: ConsistencyConfig | None = None
+    cap: CapConfig | None = None
+
+
+def chosen(recipe: Recipe, corpora: dict[str, Corpus]) -> list[Corpus]:
+    """The enabled corpora of a recipe, in the order the recipe lists them (name order for `all` and properties).
+
+    A named corpus is taken even when it is disabled by default: naming it is opting in.
+    """
+    if isinstance(recipe.corpora, list):
+        return [corpora[name] for name in recipe.corpora]
+    enabled = [corpus for _, corpus in sorted(corpora.items()) if corpus.enabled]
+    if recipe.corpora == "all":
+        return enabled
+    want = recipe.corpora
+    return [corpus for corpus in enabled if _fits(want, corpus)]
+
+
+def _fits(want: Chosen, corpus: Corpus) -> bool:
+    terms = [corpus.licence, *corpus.licence.sub_sources.values()]
+    return (
+        (want.grade is None or corpus.grade == want.grade)
+        and (want.domain is None or corpus.domain == want.domain)
+        # A corpus takes part when any of its sub-sources qualifies; resolve drops the records of the others.
+        and (want.commercial is None or any(t.commercial == want.commercial for t in terms))
+        and (want.redistribute is None or any(t.redistribute == want.redistribute for t in terms))
+    )

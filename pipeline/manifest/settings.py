@@ -1,0 +1,85 @@
+"""The settings of the stages, one frozen model each, as a recipe gives them.
+
+They live here, below the stages, so that `m3e check` validates a recipe without importing polars or pyarrow.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.manifest.corpus import Strict
+
+#: What a quality rule does with a record it hits.
+Action = Literal["drop", "flag", "off"]
+Ratio = Annotated[float, Field(ge=0, le=1)]
+
+
+class QualityConfig(Strict):
+    """Rules of `pipeline.quality`: an action each, and the thresholds they use. Lengths are characters."""
+
+    empty_side: Action = "drop"
+    equal_sides: Action = "drop"
+    too_short: Action = "drop"
+    min_chars: int = 2
+    too_long: Action = "off"
+    max_chars: int = 20_000
+    script_ratio: Action = "flag"
+    min_script_ratio: Ratio = 0.3
+    markup: Action = "flag"
+    repetition: Action = "flag"
+    max_repetition: Ratio = 0.5
+    refusal: Action = "flag"
+    refusal_chars: int = 80
+    template_opening: Action = "flag"
+    template_chars: int = 12
+    max_template_share: Ratio = 0.002
+    hub_positive: Action = "flag"
+    max_texts_per_positive: int = 20
+    generic_title: Action = "flag"
+
+
+class DedupeConfig(Strict):
+    """Edges are stored from `floor` up; `resolve` removes at `threshold` and above."""
+
+    threshold: Ratio = 0.8
+    floor: Ratio = 0.6
+    num_perm: Annotated[int, Field(ge=16, le=1024)] = 128
+    seed: int = 1
+    near: bool = True
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DedupeConfig:
+        if self.floor > self.threshold:
+            raise ValueError(f"floor {self.floor} lies above threshold {self.threshold}")
+        return self
+
+
+class DecontaminateConfig(Strict):
+    """`benchmarks` names benchmarks or suites; `policy: flag` marks where `drop` would remove.
+
+    A text is near a benchmark text from `threshold` (Jaccard) up. Keys under `min_chars` characters count only as a pair
+    of a benchmark pair; benchmark queries of `inside_chars` and more are also searched inside instruction data.
+    """
+
+    benchmarks: list[str] = []
+    policy: Literal["drop", "flag"] = "drop"
+    threshold: Annotated[float, Field(gt=0, le=1)] = 0.8
+    min_chars: Annotated[int, Field(ge=1)] = 8
+    inside_chars: Annotated[int, Field(ge=1)] = 16
+    num_perm: Annotated[int, Field(ge=16, le=1024)] = 128
+    seed: int = 1
+
+
+class CapConfig(Strict):
+    """At most so many positives of one text, best quality_score first; the rest go to the ledger."""
+
+    positives_per_text: Annotated[int, Field(ge=1)] = 5
+
+
+class ConsistencyConfig(Strict):
+    """Settings of the consistency filter: the encoder and the rank a positive must reach."""
+
+    encoder: str
+    top: Annotated[int, Field(ge=1)] = 20

@@ -1,0 +1,154 @@
+"""YAML with the place of every value, and pydantic's faults told at that place.
+
+Built on ruamel.yaml's composer (C parser): nodes carry line and column, so duplicate keys, aliases and every fault a
+model finds can be named by file:line:column, all of them at once. YAML 1.2: `no` is a string, `1:30` is a string.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from pipeline.errors import Problem
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+Place = tuple[int, int]
+Key = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+_SCALARS: list[tuple[re.Pattern[str], Any]] = [
+    (re.compile(r"(?:~|null|Null|NULL|)"), lambda _: None),
+    (re.compile(r"(?:true|True|TRUE)"), lambda _: True),
+    (re.compile(r"(?:false|False|FALSE)"), lambda _: False),
+    (re.compile(r"[-+]?[0-9][0-9_]*"), lambda s: int(s.replace("_", ""))),
+    (re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"), float),
+]
+
+
+@dataclass
+class Document:
+    """A parsed file: plain values, the place of every value and key, and the faults of the YAML itself."""
+
+    file: str
+    value: Any
+    places: dict[Key, Place]
+    problems: list[Problem]
+
+    def at(self, key: Key) -> Place:
+        """The place of a value, or of the nearest thing around it that the file holds."""
+        while key and key not in self.places:
+            key = key[:-1]
+        return self.places.get(key, (1, 1))
+
+    def problem(self, key: Key, message: str) -> Problem:
+        line, column = self.at(key)
+        return Problem(self.file, line, column, ".".join(map(str, key)), message)
+
+
+def load(path: Path, shown: str) -> Document:
+    """Read one manifest; `shown` is the file name that messages use. Never raises on bad content."""
+    document = Document(shown, None, {(): (1, 1)}, [])
+    try:
+        raw = path.read_bytes()
+        if len(raw) > MAX_BYTES:
+            raise ValueError(f"{len(raw):,} bytes; a manifest has at most {MAX_BYTES:,}")
+        node = YAML(typ="safe", pure=False).compose(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        document.problems.append(document.problem((), f"not UTF-8 (byte {error.start}); save the file as UTF-8"))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        document.problems.append(Problem(shown, line, column, "", f"not YAML: {error.problem or error.context}"))
+    except RecursionError:
+        document.problems.append(document.problem((), f"nested too deep; at most {MAX_DEPTH} levels"))
+    except (ValueError, YAMLError, OSError) as error:
+        document.problems.append(document.problem((), f"cannot be read: {error}"))
+    else:
+        if node is None:
+            document.problems.append(document.problem((), "the file is empty"))
+        else:
+            document.value = _value(node, (), document, set())
+    return document
+
+
+def validate(document: Document, model: type[Model]) -> Model | None:
+    """The model, or None with every fault added to `document.problems`."""
+    if document.problems:
+        return None
+    try:
+        return model.model_validate(document.value)
+    except ValidationError as error:
+        for fault in error.errors():
+            key = tuple(step for step in fault["loc"] if _is_in_file(step, fault["loc"], document))
+            document.problems.append(document.problem(key, _sentence(fault, key)))
+    return None
+
+
+def _value(node: Node, key: Key, document: Document, above: set[int]) -> Any:
+    document.places[key] = (node.start_mark.line + 1, node.start_mark.column + 1)
+    if id(node) in above or len(above) > MAX_DEPTH:
+        document.problems.append(document.problem(key, f"nested in itself or deeper than {MAX_DEPTH} levels"))
+        return None
+    if node.anchor is not None:
+        document.problems.append(document.problem(key, "anchors and aliases are not allowed; write the value out"))
+        return None
+    if isinstance(node, ScalarNode):
+        return _scalar(node, key, document)
+    if isinstance(node, SequenceNode):
+        return [_value(child, (*key, i), document, above | {id(node)}) for i, child in enumerate(node.value)]
+    assert isinstance(node, MappingNode)
+    mapping: dict[str, Any] = {}
+    for name_node, child in node.value:
+        place = (name_node.start_mark.line + 1, name_node.start_mark.column + 1)
+        name = str(name_node.value)
+        if name in mapping:
+            told = ".".join(map(str, (*key, name)))
+            document.problems.append(Problem(document.file, *place, told, "given twice; keep one"))
+            continue
+        mapping[name] = _value(child, (*key, name), document, above | {id(node)})
+        if mapping[name] is None or isinstance(child, MappingNode | SequenceNode):
+            document.places[(*key, name)] = place
+    return mapping
+
+
+def _scalar(node: ScalarNode, key: Key, document: Document) -> Any:
+    if node.tag and not node.tag.startswith("tag:yaml.org,2002:"):
+        document.problems.append(document.problem(key, f"tag {node.tag} is not allowed"))
+        return None
+    text = str(node.value)
+    if node.style in ("'", '"', "|", ">"):
+        return text
+    for pattern, convert in _SCALARS:
+        if pattern.fullmatch(text):
+            return convert(text)
+    return text
+
+
+def _is_in_file(step: str | int, loc: tuple[str | int, ...], document: Document) -> bool:
+    """pydantic puts names of union members (`list[Select]`, `hub`) between keys; the file does not hold them."""
+    if isinstance(step, int):
+        return True
+    plain = not re.search(r"[\[\](),-]|^function|^(?:Select|Chosen|HubSource|LocalSource|ColumnType)$", step)
+    held = any(step in key for key in document.places)
+    return held or (plain and step == loc[-1] and step not in ("hub", "local", "str", "int"))
+
+
+def _sentence(fault: Any, key: Key) -> str:
+    kind, message = fault["type"], str(fault["msg"])
+    if kind == "extra_forbidden":
+        return "unknown key; see manifests/schema for the keys there are"
+    if kind == "missing":
+        return "missing"
+    if kind == "value_error":
+        return message.removeprefix("Value error, ")
+    got = fault.get("input")
+    shown = f"; found {got!r}" if isinstance(got, str | int | float | bool) or got is None else ""
+    return message[:1].lower() + message[1:] + shown

@@ -1,0 +1,146 @@
+"""The build folder: hard links into the store, the funnel, and the receipt, written so that it is whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pipeline import __version__
+from pipeline.build import Outcome
+from pipeline.errors import StoreError
+from pipeline.ledger import total
+from pipeline.store import canonical_json, library_versions, sync_folder, writable, write_durably
+
+#: Which files of a corpus' entries go where in a build folder: stage, pattern there, name here.
+LAYOUT = (
+    ("assemble", "train-*.parquet", "data/{corpus}/{file}"),
+    ("assemble", "labelled-*.parquet", "labelled/{corpus}.parquet"),
+    ("assemble", "ledger-*.parquet", "ledger/{corpus}.parquet"),
+    ("assemble", "evidence-*.parquet", "evidence/{corpus}.parquet"),
+    ("convert", "quarantine-*.parquet", "quarantine/{corpus}.parquet"),
+)
+
+
+def folder_name(recipe: str, only: tuple[str, ...], sample: int | None) -> str:
+    """The build's folder: the recipe's name for a full build; a name of its own for a part, so that none overwrites it.
+
+    >>> folder_name("m3e-hq", ("bq", "lcqmc"), 100)
+    'm3e-hq.only-bq+lcqmc.sample-100'
+    """
+    names = "+".join(only)
+    short = names if len(names) <= 60 else f"{len(only)}-corpora-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
+    return recipe + (f".only-{short}" if only else "") + (f".sample-{sample}" if sample is not None else "")
+
+
+def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: list[dict[str, Any]]) -> tuple[Path, bool]:
+    """Put the build folder together; returns its path and whether anything was written.
+
+    A folder that already holds exactly this build is left alone, to the byte. Raises StoreError when `out` cannot be
+    written or holds something that is no build.
+    """
+    context = outcome.context
+    target = out / folder_name(context.recipe.name, only, context.sample)
+    links = _links(outcome)
+    files = {name: told for name, (_, told) in sorted(links.items())}
+    funnel = _json({"corpora": [f.told() for f in outcome.funnels.values()], "all": total(outcome.funnels.values()).told()})
+    files["funnel.json"] = {"sha256": hashlib.sha256(funnel).hexdigest(), "bytes": len(funnel)}
+    receipt = _json(_receipt(outcome, files, only))
+    if _holds(target, receipt, files):
+        return target, False
+    if target.exists() and not (target / "build.json").exists() and any(target.iterdir()):
+        raise StoreError(str(target), "it holds files but no build.json, so it is no build", "choose another --out, or empty that folder")
+    with writable(out, "writing the build"):
+        out.mkdir(parents=True, exist_ok=True)
+        with FileLock(context.store.root / "locks" / f"out-{hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]}.lock"):
+            made = target.with_name(f".{target.name}.tmp")
+            shutil.rmtree(made, ignore_errors=True)
+            for name, (source, _) in links.items():
+                place = made / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                _link(source, place)
+            write_durably(made / "funnel.json", funnel)
+            write_durably(made / "run.json", _json({"steps": sorted(timings, key=lambda t: (t["stage"], t["corpus"]))}))
+            write_durably(made / "build.json", receipt)
+            old = target.with_name(f".{target.name}.old")
+            shutil.rmtree(old, ignore_errors=True)
+            if target.exists():
+                os.rename(target, old)
+            os.rename(made, target)
+            sync_folder(out)
+            shutil.rmtree(old, ignore_errors=True)
+    return target, True
+
+
+def _links(outcome: Outcome) -> dict[str, tuple[Path, dict[str, Any]]]:
+    links: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for corpus in outcome.corpora:
+        for stage, pattern, name in LAYOUT:
+            entry = outcome.entries[stage, corpus]
+            if stage == "convert" and not entry.receipt["totals"]["quarantined"]:
+                continue
+            if pattern.startswith("labelled") and not entry.receipt["labelled_kept"]:
+                continue
+            for path in entry.paths(pattern):
+                links[name.format(corpus=corpus, file=path.name)] = (path, dict(entry.files[path.name]))
+    edges = outcome.entries["dedupe", "all"]
+    links["evidence/edges.parquet"] = (edges.path / "edges.parquet", dict(edges.files["edges.parquet"]))
+    return links
+
+
+def _receipt(outcome: Outcome, files: dict[str, Any], only: tuple[str, ...]) -> dict[str, Any]:
+    """Everything a build is made of, and nothing of where or when it was made."""
+    context = outcome.context
+    lock = {
+        name: {
+            "revision": fetched.revision,
+            "files": [{"split": f.split, "name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in fetched.files],
+        }
+        for name, fetched in outcome.fetched.items()
+    }
+    return {
+        "recipe": context.recipe.model_dump(mode="json"),
+        "only": list(only),
+        "sample": context.sample,
+        "full": not only and context.sample is None and not outcome.gaps,
+        "versions": {"m3e-pipeline": __version__, "python": platform.python_version(), **library_versions()},
+        "lock": lock,
+        "counts": total(outcome.funnels.values()).told(),
+        "licences": {name: outcome.entries["assemble", name].receipt["licences"] for name in outcome.corpora},
+        "gaps": [vars(gap) for gap in outcome.gaps],
+        "warnings": outcome.warnings,
+        "benchmarks": sorted(b.task for b in context.benchmarks),
+        "files": files,
+    }
+
+
+def _holds(target: Path, receipt: bytes, files: dict[str, Any]) -> bool:
+    try:
+        return (target / "build.json").read_bytes() == receipt and all(
+            (target / name).stat().st_size == told["bytes"] for name, told in files.items()
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _link(source: Path, place: Path) -> None:
+    try:
+        os.link(source, place)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        shutil.copyfile(source, place)
+        with place.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def _json(value: object) -> bytes:
+    # Through canonical_json first: one spelling for dates and paths, sorted keys.
+    return json.dumps(json.loads(canonical_json(value)), ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"

@@ -1,0 +1,140 @@
+"""The record (one pair) and everything about its shape: schemas of shards, marks and ledger, and its identity.
+
+The schemas are contracts between stages; `docs/design.md` section 3 tells them in words.
+"""
+
+from __future__ import annotations
+
+import pyarrow as pa
+
+SHARD_ROWS = 1_000_000
+ROW_GROUP_ROWS = 65_536
+
+#: Written once by `convert`, one parquet shard of at most SHARD_ROWS rows each.
+TEXT_SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("sub_source", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("row", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("text_pos", pa.string(), nullable=False),
+        pa.field("text_neg", pa.list_(pa.string()), nullable=False),
+        pa.field("prompt", pa.string(), nullable=False),
+        pa.field("prompt_pos", pa.string(), nullable=False),
+        pa.field("score", pa.float32()),
+        pa.field("doc_group", pa.uint64(), nullable=False),
+        pa.field("quality_score", pa.float32()),
+    ]
+)
+
+#: Labelled matches and non-matches (LCQMC label 0, OCNLI contradiction ...): no positives, so not records.
+LABELLED_SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("sub_source", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("row", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("other", pa.string(), nullable=False),
+        pa.field("label", pa.bool_()),
+        pa.field("score", pa.float32()),
+    ]
+)
+
+#: Rows that could not be read as declared; `raw` holds at most RAW_BYTES bytes of them.
+QUARANTINE_SCHEMA = pa.schema(
+    [
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("sub_source", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("row", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("raw", pa.string(), nullable=False),
+    ]
+)
+RAW_BYTES = 4096
+
+#: A stage's verdict on each record, positional: row i of marks shard s speaks of row i of text shard s.
+#: `reason` is null where the stage would keep the record; `against` names the benchmark or rule detail.
+MARK_SCHEMA = pa.schema(
+    [
+        pa.field("reason", pa.string()),
+        pa.field("against", pa.string()),
+        pa.field("similarity", pa.float32()),
+        pa.field("flags", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+#: Why each removed record was removed; one row per removed record.
+LEDGER_SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("stage", pa.string(), nullable=False),
+        pa.field("reason", pa.string(), nullable=False),
+        pa.field("duplicate_of", pa.string()),
+        pa.field("benchmark", pa.string()),
+        pa.field("similarity", pa.float32()),
+    ]
+)
+
+
+def shard_name(kind: str, index: int) -> str:
+    """File name of a shard inside a stage's folder.
+
+    >>> shard_name("text", 3)
+    'text-00003.parquet'
+    """
+    return f"{kind}-{index:05d}.parquet"
+
+#: What becomes of each record, positional like marks. `cluster` is the near-duplicate component of the pair.
+DECISION_SCHEMA = pa.schema(
+    [
+        pa.field("keep", pa.bool_(), nullable=False),
+        pa.field("stage", pa.string()),
+        pa.field("reason", pa.string()),
+        pa.field("duplicate_of", pa.string()),
+        pa.field("benchmark", pa.string()),
+        pa.field("similarity", pa.float32()),
+        pa.field("cluster", pa.uint64(), nullable=False),
+    ]
+)
+
+#: A finished record: the text shard's columns, the groups dedupe found and the terms the manifest gives.
+DATA_SCHEMA = pa.schema(
+    [
+        *TEXT_SCHEMA,
+        pa.field("text_group", pa.uint64(), nullable=False),
+        pa.field("pos_group", pa.uint64(), nullable=False),
+        pa.field("cluster", pa.uint64(), nullable=False),
+        pa.field("licence_id", pa.string(), nullable=False),
+        pa.field("commercial", pa.string(), nullable=False),
+        pa.field("redistribute", pa.string(), nullable=False),
+    ]
+)
+
+LABELLED_DATA_SCHEMA = pa.schema(
+    [
+        *LABELLED_SCHEMA,
+        pa.field("licence_id", pa.string(), nullable=False),
+        pa.field("commercial", pa.string(), nullable=False),
+        pa.field("redistribute", pa.string(), nullable=False),
+    ]
+)
+
+#: One row per converted record, removed ones too: its keys (xxh3-64 of the match keys), groups and flags.
+EVIDENCE_SCHEMA = pa.schema(
+    [
+        pa.field("record_id", pa.string(), nullable=False),
+        pa.field("kept", pa.bool_(), nullable=False),
+        pa.field("text_key", pa.uint64(), nullable=False),
+        pa.field("pos_key", pa.uint64(), nullable=False),
+        pa.field("text_group", pa.uint64(), nullable=False),
+        pa.field("pos_group", pa.uint64(), nullable=False),
+        pa.field("cluster", pa.uint64(), nullable=False),
+        pa.field("flags", pa.list_(pa.string()), nullable=False),
+    ]
+)

@@ -1,0 +1,44 @@
+"""A finished build, opened for reading."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import UsageError
+from pipeline.ledger import Funnel
+
+
+@dataclass(frozen=True)
+class Build:
+    """The folder of a build and its receipt."""
+
+    folder: Path
+
+    @cached_property
+    def receipt(self) -> dict[str, Any]:
+        told: dict[str, Any] = json.loads((self.folder / "build.json").read_bytes())
+        return told
+
+    @cached_property
+    def funnels(self) -> list[Funnel]:
+        return [Funnel(**told) for told in json.loads((self.folder / "funnel.json").read_bytes())["corpora"]]
+
+    @property
+    def corpora(self) -> list[str]:
+        return [funnel.corpus for funnel in self.funnels]
+
+    def data(self, corpus: str) -> list[Path]:
+        return sorted((self.folder / "data" / corpus).glob("train-*.parquet"))
+
+
+def open_build(folder: Path) -> Build:
+    """Raises UsageError when the folder holds no finished build."""
+    if not (folder / "build.json").is_file():
+        near = sorted(p.parent.name for p in folder.glob("*/build.json"))
+        cure = f"give one of its builds: {', '.join(str(folder / n) for n in near)}" if near else "give the folder that `m3e build` printed"
+        raise UsageError(str(folder), "there is no finished build here (no build.json)", cure)
+    return Build(folder)

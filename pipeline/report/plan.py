@@ -1,0 +1,73 @@
+"""The plan: the build's own step graph, rehearsed. What is there, what would run, rows and licences at stake."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from pipeline.build import build, context_of, resolved
+from pipeline.manifest.catalog import Catalog
+from pipeline.manifest.recipe import Recipe
+from pipeline.store import Entry
+
+
+class _Done:
+    def __init__(self, value: Any, error: Exception | None = None) -> None:
+        self._value, self._error = value, error
+
+    def result(self) -> Any:
+        if self._error is not None:
+            raise self._error
+        return self._value
+
+
+class Rehearsal:
+    """A runner that follows the graph at once and notes, per step, whether the store has its output."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[str, str, bool]] = []
+
+    def submit(self, stage: str, corpus: str, call: Callable[..., Any], *inputs: Any) -> _Done:
+        try:
+            result = call(*(resolved(one) for one in inputs))
+        except Exception as error:
+            return _Done(None, error)
+        if isinstance(result, Entry):
+            self.steps.append((stage, corpus, result.cached))
+        return _Done(result)
+
+
+def plan(catalog: Catalog, recipe: Recipe, store: Path, only: Sequence[str] = (), sample: int | None = None) -> dict[str, Any]:
+    """Steps with their state, corpora with rows and licences, gaps that are sure already. Runs and writes nothing."""
+    context = context_of(catalog, recipe, store, only, sample).rehearsed()
+    rehearsal = Rehearsal()
+    outcome = build(context, rehearsal)
+    rows = {c.name: (c.expect.rows if c.expect and c.expect.rows else c.seed.rows if c.seed else None) for c in context.corpora}
+    return {
+        "recipe": recipe.name,
+        "steps": [{"stage": s, "corpus": c, "state": "cached" if cached else "to run"} for s, c, cached in rehearsal.steps],
+        "corpora": [
+            {"name": c.name, "rows": rows[c.name], "licence": c.licence.spdx, "commercial": c.licence.commercial.value} for c in context.corpora
+        ],
+        "gaps": [vars(gap) for gap in outcome.gaps],
+    }
+
+
+def plan_table(told: dict[str, Any]) -> Table:
+    """One line per corpus, one column per stage: ✓ is in the store, ▸ would run."""
+    stages = ("convert", "quality", "decontaminate", "assemble")
+    states = {(s["corpus"], s["stage"]): s["state"] for s in told["steps"]}
+    table = Table(title=f"plan of {told['recipe']}", title_justify="left", header_style="bold", pad_edge=False)
+    for name in ("corpus", "rows", "licence", "commercial", *stages):
+        table.add_column(name, justify="right" if name == "rows" else "left", no_wrap=True)
+    sign = {"cached": "[green]✓[/]", "to run": "[yellow]▸ run[/]", None: "[red]gap[/]"}
+    for corpus in told["corpora"]:
+        rows = f"{corpus['rows']:,}" if corpus["rows"] else "?"
+        table.add_row(corpus["name"], rows, corpus["licence"], corpus["commercial"], *(sign[states.get((corpus["name"], s))] for s in stages))
+    table.add_section()
+    both = " ".join(f"{stage} {sign[states.get(('all', stage))]}" for stage in ("dedupe", "resolve"))
+    table.add_row("all", f"{sum(c['rows'] or 0 for c in told['corpora']):,}", "", "", both)
+    return table

@@ -1,0 +1,239 @@
+"""Resolve: from every stage's marks and edges to one decision per record.
+
+Evidence is gathered first and judged here, so that a threshold, a licence or a priority can change without touching
+text. What marks removed goes first; the survivors are walked in priority order (freest licence, better grade, recipe
+order, record_id) and one is kept unless it has an edge at or above the threshold to a record already kept. Hence every
+record removed as a duplicate names a kept record and their Jaccard, a chain a~b~c does not swallow c with a, and no two
+kept records are duplicates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow.parquet as pq
+from numba import njit
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from pipeline.licence import UseClass
+from pipeline.manifest.corpus import Strict
+from pipeline.manifest.settings import CapConfig
+from pipeline.record import DECISION_SCHEMA
+from pipeline.shards import write_parquet
+from pipeline.store import Receipt
+
+
+class Rank(Strict):
+    """What decides between duplicates, for one sub-source: lower is better everywhere."""
+
+    commercial: UseClass
+    redistribute: UseClass
+    usable: bool = True
+
+
+class ResolveConfig(Strict):
+    """`usable: false` in a rank removes the records of that sub-source (a recipe by use class)."""
+
+    threshold: float
+    cap: CapConfig | None = None
+
+
+@dataclass(frozen=True)
+class ResolveInput:
+    """One corpus' shards, positional to one another, in recipe order. Marks come in order of precedence."""
+
+    corpus: str
+    grade: str
+    ranks: dict[str, Rank]
+    text: Sequence[Path]
+    marks: dict[str, Sequence[Path]]
+    classes: Sequence[Path]
+
+
+def resolve(inputs: Sequence[ResolveInput], edges: Path, tombstones: frozenset[str], out: Path, config: ResolveConfig) -> Receipt:
+    """Write `<corpus>/decisions-*.parquet` (DECISION_SCHEMA), positional to the text shards.
+
+    `edges`: class_a, class_b, similarity, swapped, as dedupe writes them. Returns counts per corpus, stage and reason.
+    """
+    frame = pl.concat([_records(i, place, tombstones) for place, i in enumerate(inputs)])
+    # Priority is a total order: record_id is unique, so the outcome does not depend on how rows arrived.
+    order = frame.select(
+        pl.arg_sort_by("commercial", "redistribute", "grade", "place", "record_id").alias("order")
+    )["order"].to_numpy()
+    links = pl.read_parquet(edges).filter(pl.col("similarity") >= config.threshold)
+    frame = _dedupe(frame, order, links)
+    if config.cap is not None:
+        frame = _cap(frame, order, config.cap.positives_per_text)
+    frame = frame.with_columns(cluster=_clusters(frame, links))
+    receipt: Receipt = {"corpora": {}}
+    for place, given in enumerate(inputs):
+        mine = frame.filter(pl.col("place") == place)
+        receipt["corpora"][given.corpus] = _counts(mine)
+        _write(mine, given.text, out / given.corpus)
+    return receipt
+
+
+def _records(given: ResolveInput, place: int, tombstones: frozenset[str]) -> pl.DataFrame:
+    """One row per record: identity, priority, class and what the marks say already."""
+    text = pl.concat([pl.read_parquet(p, columns=["record_id", "sub_source", "quality_score"]) for p in given.text])
+    classes = pl.concat([pl.read_parquet(p, columns=["class_id", "text_key", "pos_key"]) for p in given.classes])
+    ranks = pl.DataFrame(
+        [(name, rank.commercial.rank, rank.redistribute.rank, rank.usable) for name, rank in given.ranks.items()],
+        schema={"sub_source": pl.String, "commercial": pl.UInt8, "redistribute": pl.UInt8, "usable": pl.Boolean},
+        orient="row",
+    )
+    frame = (
+        pl.concat([text, classes], how="horizontal")
+        .join(ranks, on="sub_source", how="left", maintain_order="left")
+        .with_columns(place=pl.lit(place, pl.UInt16), grade=pl.lit(0 if given.grade == "优" else 1, pl.UInt8))
+    )
+    nothing = pl.lit(None, pl.String)
+    dead = pl.lit(False)
+    if tombstones:
+        hashes = pl.Series([int(t, 16) for t in sorted(tombstones) if len(t) == 16], dtype=pl.UInt64)
+        dead = (
+            pl.col("record_id").is_in([t for t in sorted(tombstones) if len(t) == 32])
+            | pl.col("text_key").is_in(hashes.implode())
+            | pl.col("pos_key").is_in(hashes.implode())
+        )
+    frame = frame.with_columns(
+        stage=pl.when(dead).then(pl.lit("tombstone")).otherwise(nothing),
+        reason=pl.when(dead).then(pl.lit("tombstone")).otherwise(nothing),
+        benchmark=nothing,
+        similarity=pl.lit(None, pl.Float32),
+    )
+    for stage, paths in given.marks.items():
+        marks = pl.concat([pl.read_parquet(p, columns=["reason", "against", "similarity"]) for p in paths])
+        hit = pl.col("stage").is_null() & pl.col("mark_reason").is_not_null()
+        frame = (
+            frame.with_columns(mark_reason=marks["reason"], against=marks["against"], mark_similarity=marks["similarity"])
+            .with_columns(
+                stage=pl.when(hit).then(pl.lit(stage)).otherwise("stage"),
+                reason=pl.when(hit).then("mark_reason").otherwise("reason"),
+                benchmark=pl.when(hit & pl.lit(stage == "decontaminate")).then("against").otherwise("benchmark"),
+                similarity=pl.when(hit).then("mark_similarity").otherwise("similarity"),
+            )
+            .drop("mark_reason", "against", "mark_similarity")
+        )
+    unusable = pl.col("stage").is_null() & ~pl.col("usable")
+    return frame.with_columns(
+        stage=pl.when(unusable).then(pl.lit("licence")).otherwise("stage"),
+        reason=pl.when(unusable).then(pl.lit("use_class")).otherwise("reason"),
+        duplicate_of=nothing,
+    ).drop("usable", "sub_source", "pos_key")
+
+
+def _dedupe(frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame) -> pl.DataFrame:
+    """Keep the best survivor of every class, then of every neighbourhood."""
+    ids = frame["class_id"].to_numpy().astype(np.int64)
+    alive = frame["stage"].is_null().to_numpy()
+    walk = order[alive[order]]
+    count = int(ids.max(initial=-1)) + 1
+    count = max(count, int(max(links["class_a"].max() or 0, links["class_b"].max() or 0)) + 1 if links.height else 0)
+    # The first record of each class on the walk stands for it; -1 where no member survives.
+    best = np.full(count, -1, np.int64)
+    best[ids[walk[::-1]]] = walk[::-1]
+    steps = ids[walk[best[ids[walk]] == walk]]
+    a, b = links["class_a"].to_numpy().astype(np.int64), links["class_b"].to_numpy().astype(np.int64)
+    similarity, swapped = links["similarity"].to_numpy(), links["swapped"].to_numpy()
+    both = np.concatenate([a, b])
+    by_class = np.argsort(both, kind="stable")
+    starts = np.searchsorted(both[by_class], np.arange(count + 1))
+    other = np.concatenate([b, a])[by_class]
+    weight = np.concatenate([similarity, similarity])[by_class].astype(np.float32)
+    turned = np.concatenate([swapped, swapped])[by_class]
+    kept, winner, through = _walk(steps, starts, other, weight)
+    rows = np.arange(len(ids))
+    keeper = np.where(winner[ids] >= 0, best[winner[ids]], best[ids])
+    removed = alive & (keeper != rows)
+    near = removed & (winner[ids] >= 0)
+    edge = np.where(near, through[ids], 0)
+    is_swapped = near & (turned[edge] if len(turned) else False)
+    value = np.where(near, weight[edge] if len(weight) else 1.0, 1.0).astype(np.float32)
+    # An edge of similarity 1 joins equal keys: the same pair turned round, or held by a corpus of another kind.
+    reason = np.where(is_swapped, "swapped_duplicate", np.where(near & (value < 1), "near_duplicate", "exact_duplicate"))
+    hit = pl.Series(removed)
+    return frame.with_columns(
+        stage=pl.when(hit).then(pl.lit("dedupe")).otherwise("stage"),
+        reason=pl.when(hit).then(pl.Series(reason)).otherwise("reason"),
+        duplicate_of=pl.when(hit).then(frame["record_id"].gather(np.where(removed, keeper, 0))).otherwise(None),
+        similarity=pl.when(hit).then(pl.Series(value)).otherwise("similarity"),
+    )
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _walk(
+    steps: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], other: npt.NDArray[np.int64], weight: npt.NDArray[np.float32]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Greedy independent set in the order of `steps`: kept per class, and for the others the nearest kept class and edge."""
+    kept = np.zeros(len(starts) - 1, np.bool_)
+    winner = np.full(len(starts) - 1, -1, np.int64)
+    through = np.zeros(len(starts) - 1, np.int64)
+    for c in steps:
+        nearest = np.float32(-1)
+        for e in range(starts[c], starts[c + 1]):
+            if kept[other[e]] and weight[e] > nearest:
+                nearest, winner[c], through[c] = weight[e], other[e], e
+        kept[c] = winner[c] < 0
+    return kept, winner, through
+
+
+def _cap(frame: pl.DataFrame, order: npt.NDArray[Any], most: int) -> pl.DataFrame:
+    """Of more than `most` kept positives of one text the best stay: quality_score first, then priority."""
+    priority = np.empty(len(order), np.int64)
+    priority[order] = np.arange(len(order))
+    rank = (
+        frame.select("text_key", "quality_score", "stage")
+        .with_columns(priority=pl.Series(priority), row=pl.int_range(pl.len()))
+        .filter(pl.col("stage").is_null())
+        .sort(pl.col("quality_score").fill_null(float("-inf")), "priority", descending=[True, False])
+        .with_columns(rank=pl.int_range(pl.len()).over("text_key"))
+        .filter(pl.col("rank") >= most)
+    )
+    over = np.zeros(frame.height, np.bool_)
+    over[rank["row"].to_numpy()] = True
+    # A duplicate of a record over the cap goes with it: every duplicate_of names a kept record.
+    orphan = frame["duplicate_of"].is_in(frame["record_id"].filter(pl.Series(over)).implode()).fill_null(False)
+    hit = pl.Series(over) | orphan
+    return frame.with_columns(
+        stage=pl.when(hit).then(pl.lit("cap")).otherwise("stage"),
+        reason=pl.when(orphan).then(pl.lit("keeper_over_cap")).when(hit).then(pl.lit("positives_per_text")).otherwise("reason"),
+        duplicate_of=pl.when(hit).then(None).otherwise("duplicate_of"),
+        similarity=pl.when(hit).then(None).otherwise("similarity"),
+    )
+
+
+def _clusters(frame: pl.DataFrame, links: pl.DataFrame) -> pl.Series:
+    """The component of each record's pair, named by the first 16 digits of its smallest record_id."""
+    ids = frame["class_id"].to_numpy().astype(np.int64)
+    a, b = links["class_a"].to_numpy().astype(np.int64), links["class_b"].to_numpy().astype(np.int64)
+    size = max(ids.max(initial=-1), a.max(initial=-1), b.max(initial=-1)) + 1
+    _, component = connected_components(coo_array((np.ones(len(a), np.int8), (a, b)), shape=(size, size)), directed=False)
+    named = frame.select(component=pl.Series(component[ids]), head=pl.col("record_id").str.slice(0, 16))
+    return named.select(pl.col("head").min().over("component").str.to_integer(base=16, dtype=pl.UInt64))["head"]
+
+
+def _counts(mine: pl.DataFrame) -> Receipt:
+    removed = mine.filter(pl.col("stage").is_not_null()).group_by("stage", "reason").len().sort("stage", "reason")
+    counts: dict[str, dict[str, int]] = {}
+    for stage, reason, n in removed.iter_rows():
+        counts.setdefault(stage, {})[reason] = n
+    return {"records": mine.height, "kept": mine["stage"].null_count(), "removed": counts}
+
+
+def _write(mine: pl.DataFrame, text: Sequence[Path], folder: Path) -> None:
+    folder.mkdir(parents=True)
+    start = 0
+    for shard, path in enumerate(text):
+        rows = pq.read_metadata(path).num_rows
+        part = mine.slice(start, rows).with_columns(keep=pl.col("stage").is_null())
+        table = part.select(DECISION_SCHEMA.names).to_arrow().cast(DECISION_SCHEMA)
+        write_parquet(folder / f"decisions-{shard:05d}.parquet", table)
+        start += rows

@@ -1,0 +1,197 @@
+"""Every step of a build as one function: work out the key, and let the store find or make the output.
+
+A step takes the context, what it works on and the entries it reads, and gives back an entry. Inputs are told apart by
+their keys alone, so a rehearsal can follow the whole graph without doing any work; files are looked at only inside the
+work itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.assemble import AssembleInput, RowTerms, assemble
+from pipeline.convert import convert
+from pipeline.decontaminate import decontaminate, index
+from pipeline.dedupe import DedupeInput, dedupe
+from pipeline.fetch import fetch
+from pipeline.licence import Terms
+from pipeline.manifest.benchmark import Benchmark
+from pipeline.manifest.corpus import Corpus
+from pipeline.manifest.recipe import Chosen, Recipe
+from pipeline.quality import quality
+from pipeline.resolve import Rank, ResolveConfig, ResolveInput, resolve
+from pipeline.source import Fetched, SourceFile, Wanted
+from pipeline.store import Entry, Receipt, Store, stage_key
+
+#: What of a corpus manifest decides the text; a change elsewhere (licence, grade, title) rewrites none.
+TEXT_FIELDS = {"name", "prompt", "symmetric", "script", "splits", "parts", "clean", "code_sides", "max_bad_rows"}
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that steps need to know; small, and the same in every process."""
+
+    recipe: Recipe
+    corpora: tuple[Corpus, ...]
+    benchmarks: tuple[Benchmark, ...]
+    homes: Mapping[str, Path]
+    tombstones: frozenset[str]
+    store: Store
+    sample: int | None = None
+    rehearsal: bool = False
+
+    def rehearsed(self) -> Context:
+        """The same context, in which steps only work out their keys."""
+        return replace(self, rehearsal=True)
+
+    def entry(self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]) -> Entry:
+        key = stage_key(stage, module, config, inputs)
+        if self.rehearsal:
+            return self.store.find(stage, key) or Entry(stage, key, self.store.path(stage, key), {}, {})
+        return self.store.run(stage, key, work)
+
+
+def fetch_step(context: Context, of: Corpus | Benchmark) -> Fetched:
+    """The files of a corpus or benchmark, on this machine and verified."""
+    home = context.homes[of.name if isinstance(of, Corpus) else f"benchmark:{of.name}"]
+    wanted = [
+        Wanted(i, split, tuple([patterns] if isinstance(patterns, str) else patterns))
+        for i, part in enumerate(of.parts)
+        for split, patterns in part.files.items()
+        if split in of.splits
+    ]
+    return fetch(of.name, of.source, wanted, home, context.store)
+
+
+def convert_step(context: Context, corpus: Corpus, fetched: Fetched) -> Entry:
+    config = {"corpus": corpus.model_dump(mode="json", include=TEXT_FIELDS), "sample": context.sample}
+
+    def work(out: Path) -> Receipt:
+        return convert(corpus, fetched.files, out, sample=context.sample)
+
+    return context.entry("convert", "pipeline.convert", config, _told(fetched.files), work)
+
+
+def quality_step(context: Context, corpus: Corpus, text: Entry) -> Entry:
+    config = context.recipe.quality
+
+    def work(out: Path) -> Receipt:
+        return quality(text.paths("text-*.parquet"), out, config, corpus.code_sides)
+
+    told = {"rules": config.model_dump(mode="json"), "code_sides": sorted(corpus.code_sides)}
+    return context.entry("quality", "pipeline.quality", told, [text.key], work)
+
+
+def index_step(context: Context, benchmark: Benchmark, fetched: Fetched) -> Entry:
+    def work(out: Path) -> Receipt:
+        return index(benchmark, fetched.files, out)
+
+    told = benchmark.model_dump(mode="json", include={"name", "task", "splits", "parts"})
+    return context.entry("index", "pipeline.decontaminate", told, _told(fetched.files), work)
+
+
+def decontaminate_step(context: Context, corpus: Corpus, text: Entry, indexes: Mapping[str, Entry]) -> Entry:
+    config = context.recipe.decontaminate
+    sides = frozenset(corpus.code_sides)
+
+    def work(out: Path) -> Receipt:
+        folders = {task: entry.path for task, entry in indexes.items()}
+        shards, labelled = text.paths("text-*.parquet"), text.paths("labelled-*.parquet")
+        return decontaminate(shards, labelled, folders, out, config, code_sides=sides, instruction_data=corpus.instruction_data)
+
+    told = {
+        "rules": config.model_dump(mode="json", exclude={"benchmarks"}),
+        "tasks": sorted(indexes),
+        "code_sides": sorted(sides),
+        "instruction_data": corpus.instruction_data,
+    }
+    return context.entry("decontaminate", "pipeline.decontaminate", told, [text.key, *(indexes[t].key for t in sorted(indexes))], work)
+
+
+def dedupe_step(context: Context, corpora: Sequence[Corpus], texts: Mapping[str, Entry]) -> Entry:
+    config = context.recipe.dedupe
+
+    def work(out: Path) -> Receipt:
+        inputs = [
+            DedupeInput(c.name, texts[c.name].paths("text-*.parquet"), c.symmetric, c.near, frozenset(c.code_sides)) for c in corpora
+        ]
+        return dedupe(inputs, out, config)
+
+    told = {
+        "rules": config.model_dump(mode="json"),
+        "corpora": [[c.name, c.symmetric, c.near, sorted(c.code_sides)] for c in corpora],
+    }
+    return context.entry("dedupe", "pipeline.dedupe", told, [texts[c.name].key for c in corpora], work)
+
+
+def resolve_step(
+    context: Context, corpora: Sequence[Corpus], texts: Mapping[str, Entry], marks: Mapping[str, Mapping[str, Entry]], groups: Entry
+) -> Entry:
+    config = ResolveConfig(threshold=context.recipe.dedupe.threshold, cap=context.recipe.cap)
+    ranks = {c.name: {s: _rank(context.recipe, t) for s, t in _terms(c).items()} for c in corpora}
+
+    def work(out: Path) -> Receipt:
+        inputs = [
+            ResolveInput(
+                c.name,
+                c.grade,
+                ranks[c.name],
+                texts[c.name].paths("text-*.parquet"),
+                {stage: entry.paths("marks-*.parquet") for stage, entry in marks[c.name].items()},
+                groups.paths(f"classes/{c.name}/classes-*.parquet"),
+            )
+            for c in corpora
+        ]
+        return resolve(inputs, groups.path / "edges.parquet", context.tombstones, out, config)
+
+    told = {
+        "rules": config.model_dump(mode="json"),
+        "priority": [[c.name, c.grade, {s: r.model_dump(mode="json") for s, r in ranks[c.name].items()}] for c in corpora],
+        "tombstones": sorted(context.tombstones),
+    }
+    keys = [key for c in corpora for key in (texts[c.name].key, *(marks[c.name][s].key for s in sorted(marks[c.name])))]
+    return context.entry("resolve", "pipeline.resolve", told, [*keys, groups.key], work)
+
+
+def assemble_step(
+    context: Context, corpus: Corpus, text: Entry, marks: Mapping[str, Entry], groups: Entry, decisions: Entry
+) -> Entry:
+    terms = {
+        sub: RowTerms(licence_id=t.spdx, commercial=t.commercial.value, redistribute=t.redistribute.value)
+        for sub, t in _terms(corpus).items()
+    }
+
+    def work(out: Path) -> Receipt:
+        given = AssembleInput(
+            corpus.name,
+            text.paths("text-*.parquet"),
+            decisions.paths(f"{corpus.name}/decisions-*.parquet"),
+            groups.paths(f"classes/{corpus.name}/classes-*.parquet"),
+            [entry.paths("marks-*.parquet") for entry in marks.values()],
+            marks["decontaminate"].paths("negatives-*.parquet"),
+            text.paths("labelled-*.parquet"),
+            marks["decontaminate"].paths("labelled-marks-*.parquet"),
+        )
+        return assemble(given, groups.paths("classes/*/classes-*.parquet"), terms, out)
+
+    told = {"corpus": corpus.name, "terms": {s: t.model_dump() for s, t in terms.items()}}
+    keys = [text.key, groups.key, decisions.key, *(marks[s].key for s in sorted(marks))]
+    return context.entry("assemble", "pipeline.assemble", told, keys, work)
+
+
+def _terms(corpus: Corpus) -> dict[str, Terms]:
+    return {part.sub_source: corpus.licence.of(part.sub_source) for part in corpus.parts}
+
+
+def _rank(recipe: Recipe, terms: Terms) -> Rank:
+    want = recipe.corpora if isinstance(recipe.corpora, Chosen) else None
+    usable = want is None or (want.commercial in (None, terms.commercial) and want.redistribute in (None, terms.redistribute))
+    return Rank(commercial=terms.commercial, redistribute=terms.redistribute, usable=usable)
+
+
+def _told(files: Sequence[SourceFile]) -> list[str]:
+    """What tells source files apart: their content and their place in the corpus, not where they lie."""
+    return [f"{f.part}:{f.split}:{f.name}:{f.sha256}" for f in files]

@@ -1,0 +1,216 @@
+"""The store: content-addressed outputs of stages, written atomically, never changed.
+
+An entry is a folder `<root>/<stage>/<key>/` that holds a stage's files and `entry.json` (its receipt and the sha256 of
+every file). It appears by one rename after everything in it reached the disk, so present means done: a build that is
+killed anywhere is run again and goes on. `key` names all that decides the bytes: the stage, the code, the versions of
+the libraries that write or transform text, the settings, and the keys of the inputs.
+"""
+
+from __future__ import annotations
+
+import ast
+import errno
+import hashlib
+import importlib.metadata
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from pipeline.errors import StoreError
+
+Receipt = dict[str, Any]
+Work = Callable[[Path], Receipt]
+
+#: Libraries whose version can change the bytes of an output.
+BYTE_DECIDING = ("opencc", "orjson", "polars", "polars-hash", "pyarrow", "selectolax")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A finished stage output. `key` is known before the work is done, `receipt` and `files` only after."""
+
+    stage: str
+    key: str
+    path: Path
+    receipt: Receipt
+    files: Mapping[str, Mapping[str, Any]]
+    cached: bool = False
+
+    def paths(self, pattern: str) -> list[Path]:
+        """Files of the entry that match a glob, in name order."""
+        return sorted(self.path.glob(pattern))
+
+
+def stage_key(stage: str, module: str, config: object, inputs: Sequence[str]) -> str:
+    """The address of an output: sha256 over all that decides its bytes.
+
+    >>> stage_key("quality", "pipeline.errors", {"a": 1}, ["x"]) == stage_key("quality", "pipeline.errors", {"a": 1}, ["x"])
+    True
+    """
+    told = [stage, code_hash(module), library_versions(), config, list(inputs)]
+    return hashlib.sha256(canonical_json(told)).hexdigest()[:32]
+
+
+def canonical_json(value: object) -> bytes:
+    """JSON with one spelling per value: sorted keys, no blanks, UTF-8."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=str).encode()
+
+
+@cache
+def library_versions() -> dict[str, str]:
+    return {name: importlib.metadata.version(name) for name in BYTE_DECIDING}
+
+
+@cache
+def code_hash(module: str) -> str:
+    """sha256 of a module and of every `pipeline` module it imports, comments and docstrings left out.
+
+    `pipeline.errors` is left out as well: the wording of a message decides no byte of an output.
+    """
+    todo, seen = [module], dict[str, str]()
+    while todo:
+        name = todo.pop()
+        path = _source_of(name)
+        if path is None or name in seen or name in ("pipeline", "pipeline.errors"):
+            continue
+        tree = ast.parse(path.read_bytes())
+        seen[name] = ast.dump(_without_docstrings(tree))
+        todo.append(name.rpartition(".")[0])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                todo += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            elif isinstance(node, ast.Import):
+                todo += [alias.name for alias in node.names]
+    return hashlib.sha256(canonical_json(seen)).hexdigest()
+
+
+def _source_of(module: str) -> Path | None:
+    """The file of a module of this package; None for anything else (`pipeline.record.SHARD_ROWS`, `numpy`)."""
+    root, *parts = module.split(".")
+    if root != "pipeline":
+        return None
+    base = Path(__file__).parent.joinpath(*parts)
+    candidates = (base / "__init__.py", base.with_suffix(".py"))
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+            node.body = node.body[1:]
+    return tree
+
+
+class Store:
+    """Outputs of stages below one folder. Several processes may use it at once."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def path(self, stage: str, key: str) -> Path:
+        return self.root / stage / key
+
+    def find(self, stage: str, key: str) -> Entry | None:
+        """The finished entry, or None. An entry whose files are gone or have another size counts as absent."""
+        path = self.path(stage, key)
+        try:
+            told = json.loads((path / "entry.json").read_bytes())
+            whole = all((path / name).stat().st_size == file["bytes"] for name, file in told["files"].items())
+        except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError):
+            return None
+        return Entry(stage, key, path, told["receipt"], told["files"], cached=True) if whole else None
+
+    def run(self, stage: str, key: str, work: Work) -> Entry:
+        """The entry of this key: found, or made by `work(folder)`, which writes files and returns the receipt.
+
+        Raises StoreError when the store cannot be written; what `work` raises passes through. Either way nothing
+        half-written is left under the entry's name.
+        """
+        if found := self.find(stage, key):
+            return found
+        path = self.path(stage, key)
+        with writable(self.root, f"stage {stage}"):
+            (self.root / "locks").mkdir(parents=True, exist_ok=True)
+            # One maker per key: a second process waits and then finds the entry; a killed one frees the lock.
+            with FileLock(self.root / "locks" / f"{stage}-{key}.lock"):
+                if found := self.find(stage, key):
+                    return found
+                folder = path.with_name(f"{key}.tmp")
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+                try:
+                    receipt = work(folder)
+                    files = seal(folder)
+                    told = canonical_json({"stage": stage, "key": key, "receipt": receipt, "files": files})
+                    write_durably(folder / "entry.json", told)
+                except BaseException:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    raise
+                if path.exists():  # damaged: `find` refused it
+                    shutil.rmtree(path)
+                sync_folder(folder)
+                os.rename(folder, path)
+                sync_folder(path.parent)
+        return Entry(stage, key, path, json.loads(told)["receipt"], files)
+
+
+def seal(folder: Path) -> dict[str, dict[str, Any]]:
+    """sha256 and size of every file below a folder, each file made durable and read-only."""
+    files: dict[str, dict[str, Any]] = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            os.fsync(file.fileno())
+        # Build folders hold hard links to these files: an edit there must not reach the store.
+        path.chmod(0o444)
+        files[path.relative_to(folder).as_posix()] = {"sha256": digest, "bytes": path.stat().st_size}
+    for path in sorted(p for p in folder.rglob("*") if p.is_dir()):
+        sync_folder(path)
+    return files
+
+
+def write_durably(path: Path, content: bytes) -> None:
+    """Write a small file so that it is whole or absent, whatever happens."""
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(part, path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def writable(folder: Path, doing: str) -> Iterator[None]:
+    """Turn the file system's refusals into sentences."""
+    cures = {
+        errno.ENOSPC: "free some space or point --store and --out to a larger disk; finished steps are kept",
+        errno.EDQUOT: "free some of your quota; finished steps are kept",
+        errno.EROFS: "point --store and --out to a folder that can be written",
+        errno.EACCES: "give yourself the right to write there, or point --store and --out elsewhere",
+        errno.EPERM: "give yourself the right to write there, or point --store and --out elsewhere",
+        errno.ENOTDIR: "a file stands where a folder is needed; point --store and --out elsewhere",
+        errno.EEXIST: "a file stands where a folder is needed; point --store and --out elsewhere",
+    }
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in cures:
+            raise
+        raise StoreError(str(error.filename or folder), f"{doing}: {error.strerror}", cures[error.errno]) from None
