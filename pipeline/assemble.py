@@ -89,18 +89,15 @@ def assemble(given: AssembleInput, known_positives: Sequence[Path], terms: dict[
 
 def _shard(given: AssembleInput, shard: int, path: Path) -> pl.DataFrame:
     """Text, decisions, groups and merged flags of one shard, side by side."""
-    frame = pl.concat(
-        [
-            pl.read_parquet(path),
-            pl.read_parquet(given.decisions[shard]),
-            pl.read_parquet(given.classes[shard], columns=["class_id", "text_key", "pos_key", "text_group", "pos_group"]),
-            pl.DataFrame({"flags": _flags(given, shard)}),
-        ],
-        how="horizontal",
-    )
-    if frame["record_id"].null_count() or frame["keep"].null_count() or frame["class_id"].null_count():
-        raise CountError(given.corpus, f"marks and text of {path.name} differ in length", "empty the store and build again")
-    return frame
+    frames = [
+        pl.read_parquet(path),
+        pl.read_parquet(given.decisions[shard]),
+        pl.read_parquet(given.classes[shard], columns=["class_id", "text_key", "pos_key", "text_group", "pos_group"]),
+        pl.DataFrame({"flags": _flags(given, shard)}),
+    ]
+    if len({frame.height for frame in frames}) > 1:
+        raise CountError(given.corpus, f"marks and text of {path.name} differ in length", "remove the store and build again")
+    return pl.concat(frames, how="horizontal")
 
 
 def _flags(given: AssembleInput, shard: int) -> pl.Series:

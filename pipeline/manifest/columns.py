@@ -1,5 +1,7 @@
 """What the type of a column may be: the closed grammar behind `columns:` in a corpus manifest.
 
+::
+
     string | int | float | bool      each with `?` where the value may be null or absent
     [T]                              a list of T
     {a: T, b: T}                     a struct with at least these fields

@@ -25,8 +25,8 @@ class QualityConfig(Strict):
     min_chars: int = 2
     too_long: Action = "off"
     max_chars: int = 20_000
-    script_ratio: Action = "flag"
-    min_script_ratio: Ratio = 0.3
+    script_ratio: Action = "drop"
+    min_script_ratio: Ratio = 0.5
     markup: Action = "flag"
     repetition: Action = "flag"
     max_repetition: Ratio = 0.5
@@ -35,16 +35,22 @@ class QualityConfig(Strict):
     template_opening: Action = "flag"
     template_chars: int = 12
     max_template_share: Ratio = 0.002
+    min_template_texts: Annotated[int, Field(ge=2)] = 20
     hub_positive: Action = "flag"
     max_texts_per_positive: int = 20
     generic_title: Action = "flag"
 
 
 class DedupeConfig(Strict):
-    """Edges are stored from `floor` up; `resolve` removes at `threshold` and above."""
+    """Edges are stored from `floor` up; `resolve` removes at `threshold` and above.
+
+    `num_perm` and `seed` are those of the MinHash signatures; more permutations find more of the pairs at the floor.
+    Without `near` exact copies only.
+    """
 
     threshold: Ratio = 0.8
-    floor: Ratio = 0.6
+    # Under 0.3 nearly every two passages would be candidates.
+    floor: Annotated[float, Field(ge=0.3, le=1)] = 0.6
     num_perm: Annotated[int, Field(ge=16, le=1024)] = 128
     seed: int = 1
     near: bool = True

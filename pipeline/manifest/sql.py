@@ -33,13 +33,14 @@ _TOKEN = re.compile(
 )
 
 #: Words of the expression language; a name among them is no column unless it is declared as one.
-_KEYWORDS = frozenset(
-    """all and any array as asc between both by case cast collate cross date datetime desc distinct div else end escape
-    except exists exclude extract false filter first following for from glob group having ilike in interval is last
-    leading like limit not null nulls offset on or order over partition preceding range regexp rlike row rows select
-    similar some then time timestamp to trailing true try_cast unbounded union unknown unnest using when where with
-    within xor""".split()
-)
+_WORDS = """
+all and any array as asc between both by case cast collate cross date datetime desc distinct div else end escape
+except exists exclude extract false filter first following for from glob group having ilike in interval is last
+leading like limit not null nulls offset on or order over partition preceding range regexp rlike row rows select
+similar some then time timestamp to trailing true try_cast unbounded union unknown unnest using when where with within
+xor
+"""
+_KEYWORDS = frozenset(re.findall(r"\w+", _WORDS))
 _EQUALS = ("=", "==", "<>", "!=", "<=>")
 _END = Token("mark", "")
 

@@ -7,7 +7,7 @@ model finds can be named by file:line:column, all of them at once. YAML 1.2: `no
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,8 @@ _SCALARS: list[tuple[re.Pattern[str], Any]] = [
     (re.compile(r"[-+]?[0-9][0-9_]*"), lambda s: int(s.replace("_", ""))),
     (re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"), float),
 ]
+#: What the parser gives values written plainly; any other tag was written by hand.
+_TAGS = {"str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq", ""}
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Document:
     value: Any
     places: dict[Key, Place]
     problems: list[Problem]
+    seen: set[int] = field(default_factory=set, repr=False)
 
     def at(self, key: Key) -> Place:
         """The place of a value, or of the nearest thing around it that the file holds."""
@@ -97,11 +100,15 @@ def _value(node: Node, key: Key, document: Document, above: set[int]) -> Any:
     if id(node) in above or len(above) > MAX_DEPTH:
         document.problems.append(document.problem(key, f"nested in itself or deeper than {MAX_DEPTH} levels"))
         return None
-    if node.anchor is not None:
+    if id(node) in document.seen:  # the C parser keeps no anchors, but an alias is the same node again
         document.problems.append(document.problem(key, "anchors and aliases are not allowed; write the value out"))
         return None
+    document.seen.add(id(node))
+    if (node.tag or "").removeprefix("tag:yaml.org,2002:") not in _TAGS:
+        document.problems.append(document.problem(key, f"tag {node.tag} is not allowed"))
+        return None
     if isinstance(node, ScalarNode):
-        return _scalar(node, key, document)
+        return _scalar(node)
     if isinstance(node, SequenceNode):
         return [_value(child, (*key, i), document, above | {id(node)}) for i, child in enumerate(node.value)]
     assert isinstance(node, MappingNode)
@@ -119,10 +126,7 @@ def _value(node: Node, key: Key, document: Document, above: set[int]) -> Any:
     return mapping
 
 
-def _scalar(node: ScalarNode, key: Key, document: Document) -> Any:
-    if node.tag and not node.tag.startswith("tag:yaml.org,2002:"):
-        document.problems.append(document.problem(key, f"tag {node.tag} is not allowed"))
-        return None
+def _scalar(node: ScalarNode) -> Any:
     text = str(node.value)
     if node.style in ("'", '"', "|", ">"):
         return text

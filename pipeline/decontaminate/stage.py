@@ -1,0 +1,158 @@
+"""The stage: shard by shard from texts to marks."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from pipeline.decontaminate.inside import inside
+from pipeline.decontaminate.matcher import Matcher
+from pipeline.decontaminate.protected import load
+from pipeline.decontaminate.sides import HITS, hits, negatives, number
+from pipeline.decontaminate.verdicts import Sided, Verdicts, judge
+from pipeline.manifest.settings import DecontaminateConfig
+from pipeline.normalize import match_key
+from pipeline.record import MARK_SCHEMA, shard_name
+from pipeline.shards import write_parquet
+from pipeline.store import Receipt
+
+#: The single negatives to take out: `neg` is the place within `text_neg` of row `record_row` of the shard.
+NEGATIVES_SCHEMA = pa.schema(
+    [
+        pa.field("record_row", pa.uint32(), nullable=False),
+        pa.field("neg", pa.uint32(), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+    ]
+)
+
+
+def decontaminate(
+    shards: Sequence[Path],
+    labelled: Sequence[Path],
+    indexes: Mapping[str, Path],
+    out: Path,
+    config: DecontaminateConfig,
+    *,
+    code_sides: Collection[str] = (),
+    instruction_data: bool = False,
+) -> Receipt:
+    """Mark the records, labelled rows and single negatives of one corpus that hold benchmark text.
+
+    `indexes` gives the folder `index` wrote per task. Written to `out`, one file per input shard and positional to it:
+    `marks-*.parquet` and `labelled-marks-*.parquet` in MARK_SCHEMA, `negatives-*.parquet` in NEGATIVES_SCHEMA. Sides in
+    `code_sides` are compared for equality only. With `policy: flag` nothing has a reason and no negative is named.
+
+    A record that several tasks claim names the most similar in `against` (ties by name) and all of them in `flags`:
+    with the query 今天天气怎么样啊 of task Weather, the record (今天天气怎么样啊？, 晴) is marked
+    `("benchmark_query", "Weather", 1.0, ["contaminated:Weather"])`.
+    """
+    comparison = _Comparison(indexes, config, code_sides, instruction_data)
+    records, rows = _Tally(), _Tally()
+    contaminated: Counter[str] = Counter()
+    for position, path in enumerate(shards):
+        frame = pl.read_parquet(path, columns=["text", "text_pos", "text_neg"])
+        verdicts = comparison.judge(frame["text"], frame["text_pos"], frame["text_neg"])
+        marks = verdicts.marks(frame.height, config)
+        out_of_here = verdicts.negatives if config.policy == "drop" else verdicts.negatives.clear()
+        write_parquet(out / shard_name("marks", position), marks.to_arrow().cast(MARK_SCHEMA))
+        write_parquet(out / shard_name("negatives", position), out_of_here.to_arrow().cast(NEGATIVES_SCHEMA))
+        records.add(marks, verdicts)
+        contaminated.update(verdicts.negatives["task"].to_list())
+    for position, path in enumerate(labelled):
+        frame = pl.read_parquet(path, columns=["text", "other"])
+        verdicts = comparison.judge(frame["text"], frame["other"], None)
+        marks = verdicts.marks(frame.height, config)
+        write_parquet(out / shard_name("labelled-marks", position), marks.to_arrow().cast(MARK_SCHEMA))
+        rows.add(marks, verdicts)
+    return {
+        "tasks": sorted(indexes),
+        **records.receipt(),
+        "negatives": dict(sorted(contaminated.items())),
+        "labelled": rows.receipt(),
+    }
+
+
+class _Comparison:
+    """One corpus against the texts of all benchmarks."""
+
+    def __init__(
+        self,
+        indexes: Mapping[str, Path],
+        config: DecontaminateConfig,
+        code_sides: Collection[str],
+        instruction_data: bool,
+    ) -> None:
+        self.config = config
+        self.protected = load(indexes)
+        self.all_texts = Matcher(self.protected, self.protected.hashes["bench"], config)
+        self.joined_texts = Matcher(self.protected, self.protected.joined, config)
+        self.queries = self.protected.queries(config.inside_chars) if instruction_data else None
+        self.is_code = ("text" in code_sides, "text_pos" in code_sides)
+
+    def judge(self, first: pl.Series, second: pl.Series, shipped: pl.Series | None) -> Verdicts:
+        """Verdicts over the rows of one shard: its two sides and, of records, the lists of negatives."""
+        # Benchmarks do not say which of their texts are code, so code is keyed like their texts, not as code.
+        keys = [match_key(first), match_key(second)]
+        places = negatives(pl.Series([], dtype=pl.List(pl.String)) if shipped is None else shipped)
+        distinct, sides = number([*keys, match_key(places["text"])])
+        # Negatives are of text_pos' kind.
+        is_code = (*self.is_code, self.is_code[1])
+        plain = [numbers for numbers, code in zip(sides, is_code, strict=True) if not code]
+        matched = self.all_texts.matches(distinct, _some(distinct, plain))
+        equal = matched.filter("exact")
+        one, two, neg = (hits(side, equal if code else matched) for side, code in zip(sides, is_code, strict=True))
+        places = places.select("row", "neg").with_row_index("place")
+        neg = neg.rename({"row": "place"}).join(places, on="place").select(*HITS, "neg")
+        prompts = [numbers for numbers, code in zip(sides[:2], self.is_code, strict=True) if not code]
+        sided = Sided(one, two, self._joined(keys), self._inside(distinct, prompts), neg)
+        return judge(sided, self.protected, self.config)
+
+    def _joined(self, keys: Sequence[pl.Series]) -> pl.DataFrame:
+        if any(self.is_code) or not len(self.joined_texts.benches):
+            return pl.DataFrame(schema=HITS)
+        first, second = keys
+        distinct, both = number([first + second, second + first])
+        matched = self.joined_texts.matches(distinct, _some(distinct, both))
+        return pl.concat([hits(numbers, matched) for numbers in both])
+
+    def _inside(self, distinct: pl.DataFrame, sides: Sequence[pl.Series]) -> pl.DataFrame:
+        if self.queries is None:
+            return pl.DataFrame(schema=HITS)
+        found = inside(distinct.filter(_some(distinct, sides)), self.queries)
+        found = found.with_columns(similarity=pl.lit(1.0, pl.Float32), chars=pl.lit(0, pl.UInt32))
+        return pl.concat([pl.DataFrame(schema=HITS), *(hits(numbers, found) for numbers in sides)])
+
+
+def _some(distinct: pl.DataFrame, sides: Sequence[pl.Series]) -> pl.Series:
+    """Which of the distinct keys stand on one of these sides."""
+    mask = np.zeros(distinct.height, np.bool_)
+    for numbers in sides:
+        mask[numbers.to_numpy()] = True
+    return pl.Series(mask)
+
+
+class _Tally:
+    """Rows read and removed, and the rows each reason and flag hit per task; a row counts for every task it hits."""
+
+    def __init__(self) -> None:
+        self.rows = self.removed = 0
+        self.hits: dict[str, Counter[str]] = defaultdict(Counter)
+        self.flags: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, marks: pl.DataFrame, verdicts: Verdicts) -> None:
+        self.rows += marks.height
+        self.removed += marks.height - marks["reason"].null_count()
+        for task, reason, count in verdicts.found.group_by("task", "reason").len().iter_rows():
+            self.hits[task][reason] += count
+        for task, flag, count in verdicts.flags.group_by("task", "flag").len().iter_rows():
+            self.flags[task][flag] += count
+
+    def receipt(self) -> Receipt:
+        told = {"hits": self.hits, "flags": self.flags}
+        nested = {name: {task: dict(sorted(c.items())) for task, c in sorted(by.items())} for name, by in told.items()}
+        return {"rows": self.rows, "removed": self.removed, **nested}

@@ -1,0 +1,68 @@
+"""An index of 64-bit numbers: which have been met before, and in what order they first came."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.minhash.keys import Hashes, Ints, kernel
+
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+
+class Index:
+    """Numbers distinct values in order of first appearance; 24 bytes a value at most, far below a Python dict.
+
+    >>> index = Index()
+    >>> numbers, fresh = index.add(np.array([7, 9, 7], np.uint64))
+    >>> numbers.tolist(), fresh.tolist(), index.count
+    ([0, 1, 0], [True, True, False], 2)
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._values = np.zeros(1 << 10, np.uint64)
+        self._numbers = np.zeros(1 << 10, np.uint32)  # number + 1; 0 marks a free place
+
+    def add(self, values: Hashes) -> tuple[Ints, npt.NDArray[np.bool_]]:
+        """The number of each value, and whether it is met here for the first time."""
+        size = len(self._values)
+        while size < 2 * (self.count + len(values)):
+            size *= 2
+        if size > len(self._values):
+            old = self._values, self._numbers
+            self._values, self._numbers = np.zeros(size, np.uint64), np.zeros(size, np.uint32)
+            _move(*old, self._values, self._numbers)
+        numbers, fresh = np.empty(len(values), np.int64), np.empty(len(values), np.bool_)
+        self.count = _add(values, self._values, self._numbers, self.count, numbers, fresh)
+        return numbers, fresh
+
+
+@kernel
+def _add(values, held, held_numbers, count, numbers, fresh):  # type: ignore[no-untyped-def]
+    mask = np.uint64(held.shape[0] - 1)
+    for i in range(values.shape[0]):
+        spread = values[i] * _SPREAD
+        slot = (spread ^ spread >> np.uint64(32)) & mask
+        while held_numbers[slot] and held[slot] != values[i]:
+            slot = (slot + np.uint64(1)) & mask
+        fresh[i] = not held_numbers[slot]
+        if fresh[i]:
+            count += 1
+            held[slot] = values[i]
+            held_numbers[slot] = count
+        numbers[i] = held_numbers[slot] - 1
+    return count
+
+
+@kernel
+def _move(old, old_numbers, held, held_numbers):  # type: ignore[no-untyped-def]
+    mask = np.uint64(held.shape[0] - 1)
+    for i in range(old.shape[0]):
+        if old_numbers[i]:
+            spread = old[i] * _SPREAD
+            slot = (spread ^ spread >> np.uint64(32)) & mask
+            while held_numbers[slot]:
+                slot = (slot + np.uint64(1)) & mask
+            held[slot] = old[i]
+            held_numbers[slot] = old_numbers[i]

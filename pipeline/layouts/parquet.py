@@ -1,0 +1,148 @@
+"""Parquet files: the declared columns only, their types held against the file's before a row is read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from pipeline.errors import DriftError, FormatError
+from pipeline.layouts.columns import arrow_schema, broken, label_names
+from pipeline.layouts.rows import BadRow, Bools, OnBad, RowBatch, raw_text
+from pipeline.manifest.columns import Column, Label, ListOf, Scalar, StructOf
+
+#: A batch of long articles (5 KB) stays near 80 MB; parquet does not tell the width of dictionary-coded text before.
+_BATCH_ROWS = 16_384
+
+
+def read_parquet(path: Path, columns: Mapping[str, Column], place: str, on_bad: OnBad) -> Iterator[RowBatch]:
+    """Rows of one file. DriftError where a column is missing, of another type or has other label names.
+
+    Labels stored as numbers become names; where the file carries the hub's ClassLabel names they must be the declared
+    ones. Refused: the hub's `partial-` conversions, which are cut off without a word.
+    """
+    for part in path.parts[-2:]:
+        if part.startswith("partial-"):
+            cause = f"{part} is a conversion that the hub cut short"
+            raise FormatError(place, cause, "name the files of the repository itself")
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowException, OSError) as fault:
+        raise FormatError(place, f"not a parquet file ({_first_line(fault)})", "fetch the file again") from None
+    with file:
+        _refuse_drift(file.schema_arrow, columns, place)
+        first_row = 0
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns), use_threads=False):
+                yield _typed(batch, columns, first_row, on_bad)
+                first_row += batch.num_rows
+        except (pa.ArrowException, OSError) as fault:
+            cause = f"the file cannot be read after row {first_row} ({_first_line(fault)})"
+            raise FormatError(place, cause, "fetch the file again") from None
+
+
+def _refuse_drift(schema: pa.Schema, columns: Mapping[str, Column], place: str) -> None:
+    names = _class_labels(schema)
+    for name, column in columns.items():
+        at = schema.get_field_index(name)
+        if at < 0:
+            cause = f"column {name} is not in the file, which has {', '.join(schema.names)}"
+            raise DriftError(place, cause, "was it renamed? declare the name it has now")
+        if not _fits(column, schema.field(at).type):
+            cause = f"column {name} is declared {column}, the file has {schema.field(at).type}"
+            raise DriftError(place, cause, "declare the type the file has")
+        if isinstance(column, Label) and name in names and names[name] != list(column.names):
+            cause = f"column {name} is declared {list(column.names)}, the file's names are {names[name]}"
+            raise DriftError(place, cause, "declare the names in the file's order")
+
+
+def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:
+    """Label names that the hub's `datasets` library left in the file."""
+    try:
+        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
+        return {name: one["names"] for name, one in features.items() if one.get("_type") == "ClassLabel"}
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _fits(column: Column, stored: pa.DataType) -> bool:
+    if pa.types.is_dictionary(stored):
+        return _fits(column, stored.value_type)
+    match column:
+        case Scalar(kind="string"):
+            return _is_text(stored)
+        case Scalar(kind="int"):
+            return bool(pa.types.is_integer(stored))
+        case Scalar(kind="float"):
+            return bool(pa.types.is_floating(stored) or pa.types.is_integer(stored))
+        case Scalar():
+            return bool(pa.types.is_boolean(stored))
+        case Label():
+            return _is_text(stored) or bool(pa.types.is_integer(stored))
+        case ListOf(item=item):
+            lists = pa.types.is_list(stored) or pa.types.is_large_list(stored) or pa.types.is_fixed_size_list(stored)
+            return bool(lists) and _fits(item, stored.value_type)
+        case StructOf(fields=fields):
+            return bool(pa.types.is_struct(stored)) and all(
+                stored.get_field_index(name) >= 0 and _fits(kind, stored.field(name).type) for name, kind in fields
+            )
+
+
+def _is_text(stored: pa.DataType) -> bool:
+    return bool(pa.types.is_string(stored) or pa.types.is_large_string(stored) or pa.types.is_string_view(stored))
+
+
+def _typed(batch: pa.RecordBatch, columns: Mapping[str, Column], first_row: int, on_bad: OnBad) -> RowBatch:
+    bad: dict[int, str] = {}
+    arrays = []
+    for name, column in columns.items():
+        values, wrong, reason = batch.column(name), None, ""
+        if pa.types.is_dictionary(values.type):
+            values = values.dictionary_decode()
+        if isinstance(column, Label):
+            stored = values
+            values, wrong = label_names(column, values)
+            for row in np.flatnonzero(wrong).tolist() if wrong is not None else ():
+                found = stored[row].as_py()
+                reason = "is null" if found is None else f": {found} is not {column}"
+                bad.setdefault(row, f"column {name} {reason}".replace(" :", ":"))
+            arrays.append(values.cast(pa.string()))
+            continue
+        wrong = broken(column, values)
+        for row in np.flatnonzero(wrong).tolist() if wrong is not None else ():
+            reason = "is null" if not values[row].is_valid else f"holds a null or no number where {column} may not"
+            bad.setdefault(row, f"column {name} {reason}")
+        arrays.append(_declared(column, values))
+    table = pa.Table.from_arrays(arrays, schema=arrow_schema(columns))
+    rows = np.arange(first_row, first_row + batch.num_rows, dtype=np.int64)
+    for row in sorted(bad):
+        raw = json.dumps(batch.slice(row, 1).to_pylist()[0], ensure_ascii=False, default=str)
+        on_bad(BadRow(first_row + row, bad[row], raw_text(raw.encode("utf-8", "replace"))))
+    if bad:
+        kept: Bools = np.ones(len(rows), dtype=np.bool_)
+        kept[list(bad)] = False
+        return RowBatch(table.filter(pa.array(kept)), rows[kept])
+    return RowBatch(table, rows)
+
+
+def _declared(column: Column, values: pa.Array) -> pa.Array:
+    """The same values in the declared type; undeclared struct fields fall away."""
+    match column:
+        case ListOf(item=item):
+            lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy().astype(np.int64)
+            offsets = pa.array(np.concatenate(([0], np.cumsum(lengths))), pa.int32())
+            return pa.ListArray.from_arrays(offsets, _declared(item, pc.list_flatten(values)))
+        case StructOf(fields=fields):
+            inner = [_declared(kind, pc.struct_field(values, name)) for name, kind in fields]
+            return pa.StructArray.from_arrays(inner, names=[name for name, _ in fields])
+        case _:
+            return values.cast(arrow_schema({"value": column}).field(0).type)
+
+
+def _first_line(fault: Exception) -> str:
+    return str(fault).splitlines()[0][:200] if str(fault) else type(fault).__name__

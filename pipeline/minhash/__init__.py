@@ -1,0 +1,27 @@
+"""Match keys as sets of character shingles: their true Jaccard, their MinHash signatures and their band keys.
+
+Shared by `dedupe` and `decontaminate`. `Keys` holds the match keys of many texts in one buffer; everything else takes
+positions in it, works in compiled kernels that release the GIL, and gives the same numbers on any number of threads.
+
+>>> import numpy as np, polars as pl
+>>> texts = pl.Series(["如何更换花呗绑定银行卡", "如何更换花呗绑定的银行卡"])
+>>> keys = Keys.of(texts, np.array([1, 2], np.uint64))
+>>> jaccard(keys, [0], keys, [1]).round(3).tolist()
+[0.75]
+"""
+
+from pipeline.minhash.keys import LONG, SHORT, Keys, jaccard
+from pipeline.minhash.signatures import Slots, band_parts, permutations, rows_per_band, signatures, slots
+
+__all__ = [
+    "LONG",
+    "SHORT",
+    "Keys",
+    "Slots",
+    "band_parts",
+    "jaccard",
+    "permutations",
+    "rows_per_band",
+    "signatures",
+    "slots",
+]

@@ -1,0 +1,230 @@
+"""MinHash signatures of match keys, and the keys of their bands.
+
+Rows are bit-identical to `datasketch.MinHash(num_perm, seed, hashfunc=xxhash.xxh32_intdigest)` of datasketch 2 (scheme
+affine32) fed with the UTF-8 of every shingle, so they load into `LeanMinHash` and `MinHashLSH`; a test holds the two
+together. Shingles of Chinese characters (3 bytes each) are hashed many at a time, the others one by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.minhash.keys import LONG, SHORT, Bytes, Hashes, Ints, Keys, in_blocks, inlined, kernel
+
+Words = npt.NDArray[np.uint32]
+
+_U = np.uint32
+_P1, _P2, _P3, _P4, _P5 = (_U(p) for p in (2654435761, 2246822519, 3266489917, 668265263, 374761393))
+_MIX = np.uint64(0xFF51AFD7ED558CCD)
+_BLOCK = 4_096
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Keys to sign, each at one shingle length: `k` is 2, 3, or 0 where the whole key stands for itself."""
+
+    at: Ints
+    k: npt.NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+
+def slots(keys: Keys, at: Ints, similarity: float) -> Slots:
+    """Every signature that `keys[at]` need so that each pair of at least `similarity` shares one shingle length.
+
+    Under 6 characters: the key itself. Under 20: k = 2. From 20: k = 3, and k = 2 as well where a partner under 20
+    characters, which has at most 18 distinct shingles, could still reach `similarity`.
+    """
+    chars = keys.chars[at]
+    short = chars < SHORT
+    both = (chars < LONG) | (keys.doubles[at] * similarity <= LONG - 2 + 1e-9)
+    picks = [np.flatnonzero(mask) for mask in (short, ~short & both, chars >= LONG)]
+    lengths = np.repeat(np.array([0, 2, 3], np.int8), [len(pick) for pick in picks])
+    return Slots(at[np.concatenate(picks)], lengths)
+
+
+def permutations(num_perm: int, seed: int) -> tuple[Words, Words]:
+    """Multipliers (odd) and addends of the permutations, drawn exactly as datasketch draws them."""
+    draw = np.random.RandomState(seed)
+    multipliers = draw.randint(0, 1 << 31, num_perm, dtype=np.uint32) * _U(2) + _U(1)
+    return multipliers, draw.randint(0, 1 << 32, num_perm, dtype=np.uint32)
+
+
+def rows_per_band(num_perm: int, similarity: float, recall: float = 0.999) -> int:
+    """The most rows a band may have so that pairs of `similarity` meet in one of `num_perm // rows` bands.
+
+    More rows mean fewer false candidates. A band of r rows of each of two sides meets at similarity s as one of r rows
+    meets at s * s.
+
+    >>> rows_per_band(128, 0.6 * 0.6), rows_per_band(128, 0.8)
+    (2, 5)
+    """
+    fitting = [
+        rows
+        for rows in range(1, num_perm + 1)
+        if 1 - (1 - similarity**rows) ** (num_perm // rows) >= recall
+    ]
+    return max(fitting, default=1)
+
+
+def signatures(keys: Keys, chosen: Slots, num_perm: int, seed: int) -> Words:
+    """One row of `num_perm` numbers per slot (all of k = 2 or 3); a key shorter than k is its own only shingle."""
+    multipliers, addends = permutations(num_perm, seed)
+    out = np.empty((len(chosen), num_perm), np.uint32)
+    table = (keys.data, keys.start, keys.end, chosen.at, chosen.k)
+    in_blocks(len(chosen), lambda lo, hi: _signatures(table, lo, hi, multipliers, addends, out), _BLOCK)
+    return out
+
+
+def band_parts(keys: Keys, chosen: Slots, multipliers: Words, addends: Words, rows: int) -> Hashes:
+    """What each slot adds to its record's key in each band of `rows` permutations: an array (bands, slots).
+
+    Two slots share a part where they agree in k, in `Keys.traits` and in all rows of the band (or, k = 0, are the same
+    key), so records that the veto would part never meet. Only the given permutations are computed, so that bands can be
+    worked off in groups.
+    """
+    bands = len(multipliers) // rows
+    out = np.empty((bands, len(chosen)), np.uint64)
+    table = (keys.data, keys.start, keys.end, chosen.at, chosen.k)
+    a, b = multipliers[: bands * rows], addends[: bands * rows]
+    in_blocks(len(chosen), lambda lo, hi: _parts(table, lo, hi, a, b, rows, keys.hashes, keys.traits, out), _BLOCK)
+    return out
+
+
+@inlined
+def _rotate(x, by):  # type: ignore[no-untyped-def]
+    return _U(_U(x << _U(by)) | _U(x >> _U(32 - by)))
+
+
+@inlined
+def _word(h, word):  # type: ignore[no-untyped-def]
+    return _U(_rotate(_U(h + _U(word * _P3)), 17) * _P4)
+
+
+@inlined
+def _byte(h, byte):  # type: ignore[no-untyped-def]
+    return _U(_rotate(_U(h + _U(byte * _P5)), 11) * _P1)
+
+
+@inlined
+def _finish(h):  # type: ignore[no-untyped-def]
+    """End of xxh32, then datasketch's pre-mix (the finalizer of murmur3)."""
+    h = _U((h ^ (h >> _U(15))) * _P2)
+    h = _U((h ^ (h >> _U(13))) * _P3)
+    h = _U(h ^ (h >> _U(16)))
+    h = _U((h ^ (h >> _U(16))) * _U(0x85EBCA6B))
+    h = _U((h ^ (h >> _U(13))) * _U(0xC2B2AE35))
+    return _U(h ^ (h >> _U(16)))
+
+
+@inlined
+def _hash_bytes(data, at, end):  # type: ignore[no-untyped-def]
+    """xxh32 of fewer than 16 bytes, which three characters never exceed."""
+    h = _U(_P5 + _U(end - at))
+    while at + 4 <= end:
+        word = _U(data[at]) | _U(data[at + 1]) << _U(8) | _U(data[at + 2]) << _U(16) | _U(data[at + 3]) << _U(24)
+        h = _word(h, _U(word))
+        at += 4
+    while at < end:
+        h = _byte(h, _U(data[at]))
+        at += 1
+    return _finish(h)
+
+
+@inlined
+def _hashes(data, start, end, k, at, unit, hashes):  # type: ignore[no-untyped-def]
+    """Hash of every shingle of one key; `at` takes where characters begin, `unit` their three bytes as one number."""
+    n = 0
+    for p in range(start, end):
+        at[n] = p
+        n += (data[p] & np.uint8(0xC0)) != np.uint8(0x80)
+    at[n] = end
+    if n == 0:
+        return 0
+    if n < k:
+        hashes[0] = _hash_bytes(data, start, end)
+        return 1
+    last = data.shape[0] - 3
+    if last >= 0:  # what is read beyond a narrow character is mended below
+        for i in range(n):
+            p = min(at[i], last)
+            unit[i] = _U(data[p]) | _U(data[p + 1]) << _U(8) | _U(data[p + 2]) << _U(16)
+    m = n - k + 1
+    if k == 3:
+        for i in range(m):
+            h = _word(_U(_P5 + _U(9)), _U(unit[i] | unit[i + 1] << _U(24)))
+            h = _word(h, _U(unit[i + 1] >> _U(8) | unit[i + 2] << _U(16)))
+            hashes[i] = _finish(_byte(h, _U(unit[i + 2] >> _U(16))))
+    else:
+        for i in range(m):
+            h = _word(_U(_P5 + _U(6)), _U(unit[i] | unit[i + 1] << _U(24)))
+            h = _byte(h, _U(unit[i + 1] >> _U(8) & _U(0xFF)))
+            hashes[i] = _finish(_byte(h, _U(unit[i + 1] >> _U(16))))
+    for i in range(m):
+        plain = at[i + 1] - at[i] == 3 and at[i + 2] - at[i + 1] == 3 and at[i + k] - at[i + k - 1] == 3
+        if not plain:
+            hashes[i] = _hash_bytes(data, at[i], at[i + k])
+    return m
+
+
+@inlined
+def _minima(hashes, n, multipliers, addends, out):  # type: ignore[no-untyped-def]
+    """Least image under each permutation; eight hashes at a time so that `out` stays in registers and cache."""
+    width = multipliers.shape[0]
+    for p in range(width):
+        out[p] = _U(0xFFFFFFFF)
+    if n == 0:
+        return
+    padded = (n + 7) & ~7
+    for i in range(n, padded):
+        hashes[i] = hashes[0]
+    for i in range(0, padded, 8):
+        h0, h1, h2, h3 = hashes[i], hashes[i + 1], hashes[i + 2], hashes[i + 3]
+        h4, h5, h6, h7 = hashes[i + 4], hashes[i + 5], hashes[i + 6], hashes[i + 7]
+        for p in range(width):
+            a, b = multipliers[p], addends[p]
+            low = min(min(_U(a * h0 + b), _U(a * h1 + b)), min(_U(a * h2 + b), _U(a * h3 + b)))
+            high = min(min(_U(a * h4 + b), _U(a * h5 + b)), min(_U(a * h6 + b), _U(a * h7 + b)))
+            out[p] = min(out[p], min(low, high))
+
+
+@kernel
+def _signatures(table, lo, hi, multipliers, addends, out):  # type: ignore[no-untyped-def]
+    data, start, end, keys, ks = table
+    longest = 0
+    for i in range(lo, hi):
+        longest = max(longest, end[keys[i]] - start[keys[i]])
+    at, unit, hashes = np.empty(longest + 1, np.int64), np.empty(longest, np.uint32), np.empty(longest + 8, np.uint32)
+    for i in range(lo, hi):
+        n = _hashes(data, start[keys[i]], end[keys[i]], ks[i], at, unit, hashes)
+        _minima(hashes, n, multipliers, addends, out[i])
+
+
+@kernel
+def _parts(table, lo, hi, multipliers, addends, rows, whole, traits, out):  # type: ignore[no-untyped-def]
+    data, start, end, keys, ks = table
+    longest = 0
+    for i in range(lo, hi):
+        longest = max(longest, end[keys[i]] - start[keys[i]])
+    at, unit, hashes = np.empty(longest + 1, np.int64), np.empty(longest, np.uint32), np.empty(longest + 8, np.uint32)
+    row = np.empty(multipliers.shape[0], np.uint32)
+    for i in range(lo, hi):
+        key, k = keys[i], ks[i]
+        if k == 0:
+            h = whole[key] * _MIX
+            h = (h ^ (h >> np.uint64(29))) * _MIX
+            for band in range(out.shape[0]):
+                out[band, i] = h
+            continue
+        n = _hashes(data, start[key], end[key], k, at, unit, hashes)
+        _minima(hashes, n, multipliers, addends, row)
+        for band in range(out.shape[0]):
+            h = traits[key] ^ np.uint64(k)
+            for r in range(band * rows, (band + 1) * rows):
+                h = (h ^ np.uint64(row[r])) * _MIX
+                h ^= h >> np.uint64(32)
+            out[band, i] = h * _MIX ^ h >> np.uint64(31)

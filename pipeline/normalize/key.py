@@ -1,0 +1,204 @@
+"""The match key: what is left of a text when spelling, width, case, script and punctuation no longer count.
+
+1. NFKC, then lower case, then traditional to simplified (OpenCC t2s).
+2. Characters of the Unicode categories P, Z and C are dropped, except in a run between two decimal digits (Nd). Of
+   such a run the P characters stay as they are and the rest goes; a run without any P becomes one blank. So `3.5`,
+   `3，5` (as `3,5`) and `3 5` are three keys, none of them `35`, while `3, 5` is `3,5`.
+3. Both steps repeat until nothing changes: a dropped character can bring two together that combine.
+4. A text of which nothing is left keeps its NFC form, trimmed: `……` and `？！` are no duplicates.
+
+Symbols (S), digits, letters and marks stay: `a>b` is not `a<b`. Code keeps everything, only blanks are folded.
+
+Most texts hold nothing but characters that mean the same wherever they stand. Those go through one compiled loop over a
+table of single characters; the others take the plain way, which also fills the table.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import polars_hash as plh
+import pyarrow as pa
+from numba import njit
+
+from pipeline.normalize.chinese import convertible, convertible_pattern, simplify
+from pipeline.normalize.rows import put
+
+_DROPPED = r"\p{P}\p{Z}\p{C}"
+_TOKENS = rf"\p{{Nd}}+(?:[{_DROPPED}]+\p{{Nd}}+)*|[^{_DROPPED}\p{{Nd}}]+"
+_KEEP, _DIGIT, _PUNCTUATION, _BLANK, _CONTEXT = range(5)
+#: The table covers planes 0 and 1; rarer characters take the plain way.
+_TABLE_SIZE = 0x20000
+
+
+def match_key(texts: pl.Series, *, code: bool = False) -> pl.Series:
+    """The match key of every text, as the head of this module defines it.
+
+    Types: strings without nulls in, the same out; `match_key(match_key(x))` is `match_key(x)`.
+
+    >>> match_key(pl.Series(["借 呗，怎麼還款？", "Ｖｅｒ３.5", "……"])).to_list()
+    ['借呗怎么还款', 'ver3.5', '……']
+    >>> match_key(pl.Series(["select  a\\nfrom t "]), code=True).to_list()
+    ['select a from t']
+    """
+    if code:
+        return texts.str.replace_all(r"\s+", " ").str.strip_chars()
+    keys, needs_context = _fold_by_table(texts)
+    rest = texts.filter(needs_context)
+    return put(keys, needs_context, _fold_fully(rest)) if rest.len() else keys
+
+
+def key_hash(keys: pl.Series) -> pl.Series:
+    """xxh3-64 of every key's UTF-8 bytes, as UInt64.
+
+    >>> key_hash(pl.Series(["a"])).to_list()
+    [16629034431890738719]
+    """
+    return keys.to_frame("key").select(plh.col("key").nchash.xxh3_64()).to_series().rename(keys.name)  # type: ignore[attr-defined]
+
+
+def _fold_fully(texts: pl.Series) -> pl.Series:
+    """All four steps, for texts that the table alone cannot fold."""
+    keys = texts
+    unsettled = pl.repeat(True, texts.len(), eager=True)
+    while unsettled.any():
+        rows = keys.filter(unsettled)
+        folded, odd = _fold(rows)
+        keys = put(keys, unsettled, folded)
+        unsettled = put(unsettled, unsettled, (odd | folded.str.contains(convertible_pattern())) & (folded != rows))
+    empty = keys == ""
+    return put(keys, empty, texts.filter(empty).str.normalize("NFC").str.strip_chars())
+
+
+def _fold(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Steps 1 and 2, once, and which rows hold characters whose meaning hangs on their neighbours."""
+    texts = simplify(texts.str.normalize("NFKC").str.to_lowercase())
+    keys, odd = _fold_by_table(texts, simplified=True)
+    return put(keys, odd, _drop_by_pattern(texts.filter(odd))), odd
+
+
+def _drop_by_pattern(texts: pl.Series) -> pl.Series:
+    """Step 2 in regular expressions."""
+    tokens = texts.str.extract_all(_TOKENS).list.join("")
+    return tokens.str.replace_all(r"[\p{Z}\p{C}]+", " ").str.replace_all(r" ?(\p{P}+) ?", "$1")
+
+
+class _Table(NamedTuple):
+    """For each code point its class, and where its replacement lies in `pool`."""
+
+    classes: npt.NDArray[np.uint8]
+    starts: npt.NDArray[np.int32]
+    pool: npt.NDArray[np.uint8]
+
+
+_CLASSES = {_KEEP: rf"^{_DROPPED}\p{{Nd}}", _DIGIT: r"\p{Nd}", _PUNCTUATION: r"\p{P}", _BLANK: r"\p{Z}\p{C}"}
+
+
+@cache
+def _table(simplified: bool) -> _Table:
+    """The fold of every character that means the same wherever it stands; the others are of class _CONTEXT.
+
+    Those are the ones that combine (marks, Hangul jamo), lower by their place (sigma), grow, or change when folded
+    again; and, unless the texts are `simplified` already, those that OpenCC may change.
+    """
+    codes = np.array([code for code in range(_TABLE_SIZE) if not 0xD800 <= code < 0xE000])
+    alone = pl.Series([chr(code) for code in codes])
+    folded = alone.str.normalize("NFKC").str.to_lowercase()
+    steady = (
+        (folded == folded.str.normalize("NFKC").str.to_lowercase())
+        & ~folded.str.contains(r"[\p{M}\u1100-\u11ffσς]")
+        & (folded.str.len_bytes() <= alone.str.len_bytes())
+    )
+    if not simplified:
+        steady &= ~folded.str.contains(f"[{''.join(sorted(convertible()))}]")
+    classes = np.full(_TABLE_SIZE, _CONTEXT, np.uint8)
+    for number, members in _CLASSES.items():
+        classes[codes[(steady & folded.str.contains(f"^[{members}]+$")).to_numpy()]] = number
+    sizes = np.zeros(_TABLE_SIZE + 1, np.int32)
+    sizes[codes + 1] = folded.str.len_bytes().to_numpy()
+    pool = np.frombuffer("".join(folded.to_list()).encode(), np.uint8)
+    return _Table(classes, np.cumsum(sizes, dtype=np.int32), pool)
+
+
+def _fold_by_table(texts: pl.Series, *, simplified: bool = False) -> tuple[pl.Series, pl.Series]:
+    """Keys by the table, and the rows they are wrong for: those that need context or come out empty."""
+    if not texts.len():
+        return texts, pl.Series([], dtype=pl.Boolean)
+    array: Any = texts.rechunk().to_arrow().cast(pa.large_string())
+    _, offset_buffer, data_buffer = array.buffers()
+    offsets = np.frombuffer(offset_buffer, np.int64)[array.offset : array.offset + len(array) + 1]
+    data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
+    out = np.empty(max(1, int(offsets[-1] - offsets[0])), np.uint8)
+    out_offsets = np.zeros(len(array) + 1, np.int64)
+    context = np.zeros(len(array), np.bool_)
+    size = _fold_rows(offsets, data, *_table(simplified), out, out_offsets, context)
+    buffers = [None, pa.py_buffer(out_offsets), pa.py_buffer(out[:size])]
+    keys = pl.Series(texts.name, pa.Array.from_buffers(pa.large_string(), len(array), buffers))
+    return keys, pl.Series(context)
+
+
+@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+def _fold_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+    offsets, data, classes, starts, pool, out, out_offsets, context
+):
+    """Writes every row's key to `out`; never longer than the row, since the table holds no growing replacement."""
+    write = 0
+    for row in range(len(offsets) - 1):
+        begin = write
+        read, stop = offsets[row], offsets[row + 1]
+        after_digit = False  # a digit stands directly before the present run of droppable characters
+        run = write  # where that run began
+        in_run, run_kept, complex_row = False, False, False
+        while read < stop:
+            byte = data[read]
+            if byte < 0x80:
+                point, width = np.int64(byte), 1
+            elif byte < 0xE0:
+                point, width = (np.int64(byte & 0x1F) << 6) | (data[read + 1] & 0x3F), 2
+            elif byte < 0xF0:
+                point = (np.int64(byte & 0x0F) << 12) | (np.int64(data[read + 1] & 0x3F) << 6) | (data[read + 2] & 0x3F)
+                width = 3
+            else:
+                point = (
+                    (np.int64(byte & 0x07) << 18)
+                    | (np.int64(data[read + 1] & 0x3F) << 12)
+                    | (np.int64(data[read + 2] & 0x3F) << 6)
+                    | (data[read + 3] & 0x3F)
+                )
+                width = 4
+            kind = classes[point] if point < _TABLE_SIZE else _CONTEXT
+            if kind == _CONTEXT:
+                complex_row = True
+                break
+            read += width
+            if kind == _PUNCTUATION or kind == _BLANK:
+                if not in_run:
+                    in_run, run_kept, run = True, False, write
+                if after_digit and kind == _PUNCTUATION:
+                    run_kept = True
+                    for at in range(starts[point], starts[point + 1]):
+                        out[write] = pool[at]
+                        write += 1
+                continue
+            if in_run:
+                if not (after_digit and kind == _DIGIT):
+                    write = run
+                elif not run_kept:
+                    out[write] = 32
+                    write += 1
+                in_run = False
+            for at in range(starts[point], starts[point + 1]):
+                out[write] = pool[at]
+                write += 1
+            after_digit = kind == _DIGIT
+        if in_run:
+            write = run
+        if complex_row or write == begin:
+            context[row] = True
+            write = begin
+        out_offsets[row + 1] = write
+    return write

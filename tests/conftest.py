@@ -1,0 +1,25 @@
+"""What several test modules share: where real slices lie, and small manifests to build from."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def corpora_folder() -> Path | None:
+    """Real corpus slices, when this machine has them: M3E_SHARED, or `shared/corpora` beside the checkout."""
+    given = os.environ.get("M3E_SHARED")
+    folder = Path(given) if given else ROOT.parent / "shared" / "corpora"
+    return folder if folder.is_dir() else None
+
+
+@pytest.fixture(scope="session")
+def real_corpora() -> Path:
+    folder = corpora_folder()
+    if folder is None:
+        pytest.skip("no real corpus slices here (../shared/corpora or M3E_SHARED)")
+    return folder

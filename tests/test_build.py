@@ -1,0 +1,195 @@
+"""Whole builds of small corpora: gaps, resumption, identity to the byte, nothing written twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from pipeline.build import Threads, build, context_of, count
+from pipeline.errors import BuildError, StoreError
+from pipeline.manifest.catalog import read_catalog
+from pipeline.receipt import write_build
+from tests.small import CLOSED, corpus, write_manifests, write_rows
+
+ROOT = Path(__file__).resolve().parents[1]
+QUESTIONS = ["怎样给猫剪指甲", "长城有多长", "米饭怎么煮才香", "自行车链条掉了怎么办", "如何挑选西瓜", "月亮为什么有圆缺", "怎样学好书法", "冬天怎样养绿萝"]
+ANSWERS = [
+    "趁猫睡着时轻轻按出爪尖，只剪透明的部分，不要剪到血线。",
+    "明长城全长八千八百多公里，各个朝代修筑的长度并不相同。",
+    "先把米泡上二十分钟，水面高出米一个指节，煮好后再焖十分钟。",
+    "把链条下半部挂在后齿盘上，用手转动脚踏，链条就会回到原位。",
+    "看瓜蒂是否新鲜，轻拍听声音，沉闷而有回响的多半熟透了。",
+    "月亮绕地球转动，我们看到它被太阳照亮的部分时多时少。",
+    "先练好基本笔画，每天临帖半小时，贵在坚持而不在贪多。",
+    "放在明亮而没有直射光的地方，温度不低于十度，少浇水。",
+]
+
+
+def pairs(start: int = 0, end: int = 8) -> list[dict[str, Any]]:
+    return [{"q": q, "a": a} for q, a in list(zip(QUESTIONS, ANSWERS, strict=True))[start:end]]
+
+
+@pytest.fixture
+def manifests(tmp_path: Path) -> Path:
+    folder = write_manifests(tmp_path / "manifests", [corpus("one"), corpus("two", licence=CLOSED)], {"name": "small"})
+    write_rows(folder, "one", pairs(0, 5))
+    write_rows(folder, "two", [*pairs(3, 8), {"q": "空", "a": ""}])
+    return folder
+
+
+def run(folder: Path, tmp_path: Path, to: str = "out", store: str = "store", workers: int = 2, **told: Any) -> tuple[Path, bool, Any]:
+    catalog = read_catalog([folder], shipped=False)
+    only = told.pop("only", ())
+    context = context_of(catalog, catalog.recipe("small"), tmp_path / store, only, told.pop("sample", None))
+    runner = Threads(workers)
+    try:
+        outcome = build(context, runner, **told)
+    finally:
+        runner.close()
+    count(outcome)
+    path, changed = write_build(outcome, tmp_path / to, only, runner.timings)
+    return path, changed, outcome
+
+
+def snapshot(*folders: Path) -> dict[str, tuple[int, int, int]]:
+    return {str(p): (p.stat().st_mtime_ns, p.stat().st_ino, p.stat().st_size) for f in folders for p in f.rglob("*")}
+
+
+def files_of(path: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((path / "build.json").read_bytes())["files"]
+    return told
+
+
+def test_duplicates_across_corpora_keep_the_freest_copy(manifests: Path, tmp_path: Path) -> None:
+    path, changed, outcome = run(manifests, tmp_path)
+    assert changed
+    assert {n: (f.converted, f.kept) for n, f in outcome.funnels.items()} == {"one": (5, 5), "two": (6, 3)}
+    ledger = pl.read_parquet(path / "ledger" / "two.parquet").sort("row" if False else "record_id")
+    assert sorted(ledger["reason"]) == ["empty_side", "exact_duplicate", "exact_duplicate"]
+    kept = pl.read_parquet(path / "data" / "one" / "*.parquet")
+    assert set(ledger["duplicate_of"].drop_nulls()) <= set(kept["record_id"])
+    assert sorted(kept["text"]) == sorted(QUESTIONS[:5])
+
+
+def test_a_second_run_writes_nothing(manifests: Path, tmp_path: Path) -> None:
+    run(manifests, tmp_path)
+    before = snapshot(tmp_path / "out", tmp_path / "store")
+    _, changed, _ = run(manifests, tmp_path)
+    assert not changed
+    assert snapshot(tmp_path / "out", tmp_path / "store") == before
+
+
+def test_a_licence_edit_runs_only_resolve_and_assemble(manifests: Path, tmp_path: Path) -> None:
+    run(manifests, tmp_path)
+    write_manifests(manifests, [corpus("one", licence=CLOSED)])
+    _, changed, outcome = run(manifests, tmp_path)
+    assert changed
+    ran = {stage for (stage, _), entry in outcome.entries.items() if not entry.cached}
+    assert ran == {"resolve", "assemble"}
+
+
+def test_a_threshold_edit_rewrites_no_text(manifests: Path, tmp_path: Path) -> None:
+    run(manifests, tmp_path)
+    write_manifests(manifests, [], {"name": "small", "quality": {"min_chars": 3}})
+    _, _, outcome = run(manifests, tmp_path)
+    assert {stage for (stage, _), entry in outcome.entries.items() if not entry.cached} == {"quality", "resolve", "assemble"}
+
+
+def test_a_failing_corpus_leaves_a_named_gap_and_strict_fails(manifests: Path, tmp_path: Path) -> None:
+    (manifests / "files" / "two.jsonl").unlink()
+    path, _, outcome = run(manifests, tmp_path)
+    assert [(g.corpus, g.stage) for g in outcome.gaps] == [("two", "fetch")]
+    assert "two.jsonl" in outcome.gaps[0].cause and outcome.gaps[0].cure
+    assert sorted(p.name for p in (path / "data").iterdir()) == ["one"]
+    with pytest.raises(BuildError, match="--strict"):
+        run(manifests, tmp_path, strict=True)
+
+
+def test_nothing_left_is_an_error(manifests: Path, tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (manifests / "files" / f"{name}.jsonl").write_text('{"q": "问", "answer": "答"}\n')
+    with pytest.raises(BuildError) as caught:
+        run(manifests, tmp_path)
+    assert "column a" in str(caught.value) and "Cure" in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_part_builds_stand_beside_the_full_one(manifests: Path, tmp_path: Path) -> None:
+    full, _, _ = run(manifests, tmp_path)
+    before = snapshot(full)
+    part, _, _ = run(manifests, tmp_path, only=("one",), sample=2)
+    assert (full.name, part.name) == ("small", "small.only-one.sample-2")
+    assert snapshot(full) == before
+    assert json.loads((part / "build.json").read_bytes())["full"] is False
+    assert pl.read_parquet(part / "data" / "one" / "*.parquet")["text"].to_list() == QUESTIONS[:2]
+
+
+def test_a_foreign_folder_is_not_overwritten(manifests: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "small").mkdir(parents=True)
+    (tmp_path / "out" / "small" / "thesis.txt").write_text("mine")
+    with pytest.raises(StoreError, match="no build"):
+        run(manifests, tmp_path)
+    assert (tmp_path / "out" / "small" / "thesis.txt").read_text() == "mine"
+
+
+def test_an_unknown_name_in_only_is_told(manifests: Path, tmp_path: Path) -> None:
+    with pytest.raises(BuildError, match="three"):
+        run(manifests, tmp_path, only=("three",))
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tests.test_build import run
+run(Path(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3]))
+"""
+
+
+def in_process(manifests: Path, base: Path, workers: int = 2, **env: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(manifests), str(base), str(workers)], cwd=ROOT, env={**os.environ, **env}, stderr=subprocess.PIPE)
+
+
+def test_two_builds_elsewhere_are_the_same_to_the_byte(manifests: Path, tmp_path: Path) -> None:
+    first, _, _ = run(manifests, tmp_path / "a")
+    done = in_process(manifests, tmp_path / "b", workers=1, PYTHONHASHSEED="77", POLARS_MAX_THREADS="1", NUMBA_NUM_THREADS="1")
+    assert done.wait() == 0, done.stderr and done.stderr.read().decode()
+    assert (tmp_path / "b" / "out" / "small" / "build.json").read_bytes() == (first / "build.json").read_bytes()
+
+
+def kills() -> int:
+    """How often the kill test kills: 5 in the suite; `make soak` asks for 100."""
+    return int(os.environ.get("M3E_SOAK_KILLS", "5"))
+
+
+def test_killed_at_any_moment_a_plain_re_run_ends_the_same(manifests: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    whole = in_process(manifests, tmp_path / "undisturbed")
+    assert whole.wait() == 0
+    seconds = time.monotonic() - began
+    expected = (tmp_path / "undisturbed" / "out" / "small" / "build.json").read_bytes()
+    chance, killed = random.Random(11), 0
+    for n in range(kills()):
+        base = tmp_path / str(n)
+        broken = in_process(manifests, base)
+        time.sleep(chance.uniform(0.3, 1.0) * seconds)
+        broken.send_signal(signal.SIGKILL)
+        killed += broken.wait() == -signal.SIGKILL
+        assert in_process(manifests, base).wait() == 0
+        target = base / "out" / "small"
+        assert (target / "build.json").read_bytes() == expected
+        assert sorted(p.name for p in (base / "out").iterdir()) == ["small"]
+        for name, told in files_of(target).items():
+            assert (target / name).stat().st_size == told["bytes"]
+        assert not list((base / "store").glob("*/*.tmp"))
+    sys.stdout.write(f"{killed} of {kills()} builds were killed before their end; every re-run ended the same.\n")
+    assert killed >= kills() // 2

@@ -1,0 +1,206 @@
+"""Shingles, signatures and bands, against sets of strings, regular expressions and datasketch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import datasketch
+import numpy as np
+import polars as pl
+import pytest
+import string_oracle
+import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.minhash import Keys, Slots, band_parts, jaccard, permutations, rows_per_band, signatures, slots
+
+TEXTS = [
+    "",
+    "a",
+    "甲",
+    "甲乙",
+    "é1",
+    "甲乙丙",
+    "😀😁😂🤣",
+    "hello world, this is ascii text",
+    "混合mixed文本😀abcé甲乙",
+    "甲" * 50,
+    "ab甲😀é" * 40,
+    "如何更换花呗绑定的银行卡",
+    "\U00010000\U0010ffff\ue000甲",
+    "北京市海淀区中关村大街一号院二号楼三层四零五室",
+]
+# Few letters, so that texts share shingles; every UTF-8 width, digits of two scripts and negations among them.
+LETTERS = st.text("甲乙丙aé😀不没12٣𝟘", min_size=0, max_size=30)
+
+
+def keys_of(texts: Sequence[str]) -> Keys:
+    hashes = np.array([xxhash.xxh3_64_intdigest(text.encode()) for text in texts], np.uint64)
+    return Keys.of(pl.Series(list(texts), dtype=pl.String), hashes)
+
+
+def sketch(text: str, k: int, num_perm: int, seed: int) -> datasketch.MinHash:
+    """datasketch over the UTF-8 of every shingle; a text shorter than k is its own only shingle."""
+    minhash = datasketch.MinHash(num_perm, seed=seed, hashfunc=xxhash.xxh32_intdigest)
+    found = [text[i : i + k] for i in range(len(text) - k + 1)] or [text] * bool(text)
+    minhash.update_batch([shingle.encode() for shingle in found])
+    return minhash
+
+
+@given(st.lists(LETTERS, min_size=1, max_size=8))
+def test_measures_equal_sets_of_strings(texts: list[str]) -> None:
+    keys = keys_of(texts)
+    assert keys.chars.tolist() == [len(text) for text in texts]
+    assert keys.doubles.tolist() == [len(string_oracle.shingles(t, 2)) if len(t) >= 6 else 0 for t in texts]
+    assert keys.triples.tolist() == [len(string_oracle.shingles(t, 3)) if len(t) >= 20 else 0 for t in texts]
+
+
+@given(LETTERS, LETTERS)
+def test_jaccard_is_that_of_sets_of_strings(a: str, b: str) -> None:
+    keys = keys_of([a, b])
+    found = jaccard(keys, [0, 1, 0, 1], keys, [1, 0, 0, 1])
+    expected = string_oracle.similarity(a, b)
+    assert found.tolist() == [expected, expected, 1.0, 1.0]
+
+
+@pytest.mark.parametrize("long", range(5, 27))
+@pytest.mark.parametrize("short", [5, 6, 15, 19, 20, 21])
+def test_jaccard_at_every_border_length(short: int, long: int) -> None:
+    text = "春眠不觉晓处处闻啼鸟夜来风雨声花落知多少白日依山尽"
+    a, b = text[:short], text[1 : 1 + long]
+    keys = keys_of([a, b])
+    assert jaccard(keys, [0], keys, [1]).tolist() == [string_oracle.similarity(a, b)]
+
+
+def test_jaccard_between_two_tables_and_in_any_order() -> None:
+    texts = [TEXTS[-1][i:] + TEXTS[-3] * (i % 3) for i in range(12)]
+    left, right = keys_of(texts[:5]), keys_of(texts[5:])
+    pairs = [(i, j) for i in range(5) for j in range(7)]
+    pairs = pairs[::2] + pairs[1::2]
+    found = jaccard(left, [i for i, _ in pairs], right, [j for _, j in pairs])
+    assert found.tolist() == [string_oracle.similarity(texts[i], texts[5 + j]) for i, j in pairs]
+
+
+def test_a_minimum_changes_nothing_above_it() -> None:
+    texts = [TEXTS[-1][: 6 + i] for i in range(16)]
+    keys = keys_of(texts)
+    at, other = np.divmod(np.arange(256), 16)
+    whole, cut = jaccard(keys, at, keys, other), jaccard(keys, at, keys, other, 0.6)
+    assert (cut[whole >= 0.6] == whole[whole >= 0.6]).all()
+    assert ((cut == whole) | (cut == 0)).all()
+    assert (cut == 0).sum() > (whole == 0).sum()
+
+
+@settings(max_examples=300)
+@given(st.text("不没无非未12٣𝟘甲a ", max_size=8), st.text("不没无非未12٣𝟘甲a ", max_size=8))
+def test_traits_agree_where_digit_runs_and_negations_do(a: str, b: str) -> None:
+    def told(text: str) -> tuple[list[str], list[int]]:
+        return re.findall(r"\d+", text), [text.count(word) for word in "不没无非未"]
+
+    keys = keys_of([a, b])
+    assert (keys.traits[0] == keys.traits[1]) == (told(a) == told(b))
+
+
+@pytest.mark.parametrize(("a", "b"), [("12", "1 2"), ("1甲2", "12"), ("小于2", "不大于2"), ("3.5", "35"), ("1", "١")])
+def test_traits_part(a: str, b: str) -> None:
+    keys = keys_of([a, b])
+    assert keys.traits[0] != keys.traits[1]
+
+
+@pytest.mark.parametrize(("num_perm", "seed"), [(128, 1), (256, 7), (50, 3)])
+@pytest.mark.parametrize("k", [2, 3])
+def test_signatures_are_those_of_datasketch(k: int, num_perm: int, seed: int) -> None:
+    keys = keys_of(TEXTS)
+    found = signatures(keys, Slots(np.arange(len(TEXTS)), np.full(len(TEXTS), k, np.int8)), num_perm, seed)
+    for text, row in zip(TEXTS, found, strict=True):
+        assert (sketch(text, k, num_perm, seed).hashvalues == row).all(), text
+
+
+@given(st.lists(st.text(max_size=40), min_size=1, max_size=4), st.sampled_from([2, 3]))
+def test_signatures_of_any_text_are_those_of_datasketch(texts: list[str], k: int) -> None:
+    found = signatures(keys_of(texts), Slots(np.arange(len(texts)), np.full(len(texts), k, np.int8)), 16, 1)
+    assert (found == [sketch(text, k, 16, 1).hashvalues for text in texts]).all()
+
+
+def test_permutations_are_those_of_datasketch() -> None:
+    drawn = datasketch.MinHash(128, seed=42).permutations
+    assert all((mine == theirs).all() for mine, theirs in zip(permutations(128, 42), drawn, strict=True))
+
+
+def test_signatures_load_into_datasketch() -> None:
+    texts = TEXTS[7:]
+    found = signatures(keys_of(texts), Slots(np.arange(len(texts)), np.full(len(texts), 3, np.int8)), 128, 1)
+    lsh = datasketch.MinHashLSH(num_perm=128, params=(16, 8))
+    for i, row in enumerate(found):
+        lean = datasketch.LeanMinHash(seed=1, hashvalues=row, scheme="affine32")
+        assert lean.jaccard(sketch(texts[i], 3, 128, 1)) == 1
+        lsh.insert(i, lean)
+    assert [lsh.query(sketch(text, 3, 128, 1)) for text in texts] == [[i] for i in range(len(texts))]
+
+
+@given(st.lists(st.text("甲乙丙丁戊", min_size=3, max_size=34), min_size=2, max_size=8, unique=True))
+def test_similar_keys_share_a_slot_length(texts: list[str]) -> None:
+    keys = keys_of(texts)
+    chosen = slots(keys, np.arange(len(texts)), 0.6)
+    lengths = {i: set(chosen.k[chosen.at == i].tolist()) for i in range(len(texts))}
+    for i, a in enumerate(texts):
+        assert lengths[i] in ([{0}] if len(a) < 6 else [{2}] if len(a) < 20 else [{3}, {2, 3}])
+        for j, b in enumerate(texts):
+            if i != j and string_oracle.similarity(a, b) >= 0.6:
+                assert (2 if min(len(a), len(b)) < 20 else 3) in lengths[i] & lengths[j]
+
+
+def test_long_keys_are_signed_for_short_partners_only_where_these_could_reach_them() -> None:
+    keys = keys_of([TEXTS[-1], TEXTS[-1] * 3, "".join(map(chr, range(0x4E00, 0x4E20))), "哈" * 90])
+    assert slots(keys, np.arange(4), 0.6).k.tolist() == [2, 2, 2, 3, 3, 3, 3]  # 23, 23 and 1 doubles; 31 are too many
+
+
+@pytest.mark.parametrize(("num_perm", "similarity"), [(128, 0.36), (128, 0.8), (256, 0.36), (64, 0.64), (16, 0.36)])
+def test_bands_have_the_recall_asked_for_and_one_row_more_would_not(num_perm: int, similarity: float) -> None:
+    rows = rows_per_band(num_perm, similarity)
+
+    def misses(rows: int) -> float:
+        missed = 1.0
+        for _ in range(num_perm // rows):
+            missed *= 1 - similarity**rows
+        return missed
+
+    assert misses(rows) <= 0.001 < min(misses(more) for more in range(rows + 1, num_perm + 1))
+
+
+def test_parts_agree_exactly_where_length_traits_and_rows_do() -> None:
+    base = TEXTS[-1]
+    texts = [base, base + "甲", base[1:], base + "1", base + "2", base + "不", "甲乙", "甲丙", base[:8] + base]
+    keys = keys_of(texts)
+    chosen = slots(keys, np.arange(len(texts)), 0.6)
+    multipliers, addends = permutations(64, 1)
+    parts = band_parts(keys, chosen, multipliers, addends, 2)
+    rows = signatures(keys, chosen, 64, 1)
+    for i in range(len(chosen)):
+        for j in range(len(chosen)):
+            a, b = chosen.at[i], chosen.at[j]
+            alike = chosen.k[i] == chosen.k[j] and keys.traits[a] == keys.traits[b]
+            for band in range(32):
+                same_rows = (rows[i, 2 * band : 2 * band + 2] == rows[j, 2 * band : 2 * band + 2]).all()
+                expected = a == b if chosen.k[i] == 0 else alike and same_rows
+                assert (parts[band, i] == parts[band, j]) == (expected and chosen.k[i] == chosen.k[j])
+
+
+def test_bands_in_groups_are_the_same_bands() -> None:
+    keys = keys_of(TEXTS)
+    chosen = slots(keys, np.arange(len(TEXTS)), 0.6)
+    a, b = permutations(100, 1)
+    whole = band_parts(keys, chosen, a, b, 3)
+    assert whole.shape == (33, len(chosen))
+    assert (np.concatenate([band_parts(keys, chosen, a[:60], b[:60], 3), band_parts(keys, chosen, a[60:], b[60:], 3)]) == whole).all()
+
+
+def test_keys_take_slices_and_another_order() -> None:
+    column = pl.Series(TEXTS).slice(4, 6)
+    hashes = np.arange(6, dtype=np.uint64)
+    keys = Keys.of(column, hashes, np.array([3, 0, 5]))
+    assert keys.chars.tolist() == [len(TEXTS[i]) for i in (7, 4, 9)]
+    assert keys.hashes.tolist() == [3, 0, 5]
+    assert len(Keys.of(pl.Series([], dtype=pl.String), hashes[:0])) == 0

@@ -1,0 +1,150 @@
+"""The store: what is there is whole, what is not there leaves no trace."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from pipeline import store as store_module
+from pipeline.errors import StoreError
+from pipeline.store import Entry, Store, code_hash, stage_key, write_durably
+
+
+def write_two(out: Path) -> dict[str, int]:
+    (out / "a.txt").write_text("one")
+    (out / "deep").mkdir()
+    (out / "deep" / "b.txt").write_text("two")
+    return {"n": 2}
+
+
+def snapshot(folder: Path) -> dict[str, tuple[int, int]]:
+    return {str(p.relative_to(folder)): (p.stat().st_mtime_ns, p.stat().st_ino) for p in folder.rglob("*")}
+
+
+def test_an_entry_is_made_once_and_then_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    made = store.run("s", "k", write_two)
+    before = snapshot(tmp_path)
+    found = store.run("s", "k", lambda _: pytest.fail("made twice"))
+    assert (made.cached, found.cached) == (False, True)
+    assert found.receipt == {"n": 2}
+    assert found.files["deep/b.txt"]["sha256"] == "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"  # sha256sum of "two"
+    assert snapshot(tmp_path) == before
+
+
+def test_a_failing_stage_leaves_nothing_under_its_name(tmp_path: Path) -> None:
+    def half(out: Path) -> dict[str, int]:
+        (out / "a.txt").write_text("half")
+        raise ValueError("stopped")
+
+    store = Store(tmp_path)
+    with pytest.raises(ValueError, match="stopped"):
+        store.run("s", "k", half)
+    assert store.find("s", "k") is None
+    assert not list((tmp_path / "s").iterdir())
+    assert store.run("s", "k", write_two).receipt == {"n": 2}
+
+
+def test_what_a_killed_process_left_is_swept_and_made_again(tmp_path: Path) -> None:
+    script = textwrap.dedent(
+        """
+        import os, signal, sys
+        from pathlib import Path
+        from pipeline.store import Store
+        def work(out):
+            (out / "a.txt").write_text("half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        Store(Path(sys.argv[1])).run("s", "k", work)
+        """
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == -9
+    assert (tmp_path / "s" / "k.tmp" / "a.txt").exists()
+    store = Store(tmp_path)
+    assert store.find("s", "k") is None
+    store.run("s", "k", write_two)
+    assert sorted(p.name for p in (tmp_path / "s").iterdir()) == ["k"]
+
+
+def test_a_damaged_entry_is_made_again(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    path = store.run("s", "k", write_two).path / "a.txt"
+    path.chmod(0o644)
+    path.write_text("longer than it was")
+    assert store.find("s", "k") is None
+    assert (store.run("s", "k", write_two).path / "a.txt").read_text() == "one"
+
+
+def _count(root: Path, log: Path) -> Entry:
+    def work(out: Path) -> dict[str, int]:
+        with log.open("a") as file:
+            file.write("made\n")
+        return write_two(out)
+
+    return Store(root).run("s", "k", work)
+
+
+def test_two_processes_make_one_entry(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with multiprocessing.get_context("spawn").Pool(4) as pool:
+        entries = pool.starmap(_count, [(tmp_path / "store", log)] * 8)
+    assert log.read_text() == "made\n"
+    assert len({json.dumps(e.receipt) for e in entries}) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_an_unwritable_store_is_a_sentence_for_users(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    with pytest.raises(StoreError, match="right to write"):
+        Store(tmp_path / "store").run("s", "k", write_two)
+
+
+def test_a_file_in_the_place_of_the_store_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(StoreError, match=r"Cure: .*--store"):
+        Store(tmp_path / "store").run("s", "k", write_two)
+
+
+def test_the_key_follows_code_but_not_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "pipeline"
+    package.mkdir()
+    monkeypatch.setattr(store_module, "__file__", str(package / "store.py"))
+
+    def hashed(stage: str, tool: str) -> str:
+        (package / "stage.py").write_text(stage)
+        (package / "tool.py").write_text(tool)
+        code_hash.cache_clear()
+        return code_hash("pipeline.stage")
+
+    plain = hashed("from pipeline.tool import f\n", "def f(x):\n    return x\n")
+    assert hashed("from pipeline.tool import f\n", 'def f(x):\n    """Told."""\n    return x  # told\n') == plain
+    assert hashed("from pipeline.tool import f\n", "def f(x):\n    return x + 1\n") != plain
+    assert hashed("from pipeline.tool import f as g\n", "def f(x):\n    return x\n") != plain
+    code_hash.cache_clear()
+
+
+def test_the_key_follows_every_part() -> None:
+    base = stage_key("s", "pipeline.errors", {"a": 1}, ["x", "y"])
+    others = [
+        stage_key("t", "pipeline.errors", {"a": 1}, ["x", "y"]),
+        stage_key("s", "pipeline.record", {"a": 1}, ["x", "y"]),
+        stage_key("s", "pipeline.errors", {"a": 2}, ["x", "y"]),
+        stage_key("s", "pipeline.errors", {"a": 1}, ["y", "x"]),
+    ]
+    assert len({base, *others}) == 5
+    assert base == stage_key("s", "pipeline.errors", {"a": 1}, ["x", "y"])
+
+
+def test_a_durable_write_replaces_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    write_durably(path, b"one")
+    write_durably(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
