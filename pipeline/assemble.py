@@ -25,7 +25,6 @@ from pipeline.record import (
 from pipeline.shards import ShardWriter
 from pipeline.store import Receipt
 
-
 #: Small columns of a whole corpus go into one file.
 ONE_FILE = 1 << 62
 
@@ -80,7 +79,9 @@ def assemble(given: AssembleInput, known_positives: Sequence[Path], terms: dict[
                 kept = kept.drop("text_neg").join(negatives, on="record_id", how="left", maintain_order="left")
                 kept = kept.with_columns(pl.col("text_neg").fill_null(pl.lit([], pl.List(pl.String))))
             data.write(_table(kept, DATA_SCHEMA))
-            for licence, use, n in kept.group_by("licence_id", "commercial").len().sort("licence_id", "commercial").iter_rows():
+            for licence, use, n in (
+                kept.group_by("licence_id", "commercial").len().sort("licence_id", "commercial").iter_rows()
+            ):
                 mix[f"{licence} ({use})"] = mix.get(f"{licence} ({use})", 0) + n
     _number(data.paths)
     receipt: Receipt = {"kept": data.rows, "removed": ledger.rows, "licences": dict(sorted(mix.items()))}
@@ -96,12 +97,16 @@ def _shard(given: AssembleInput, shard: int, path: Path) -> pl.DataFrame:
         pl.DataFrame({"flags": _flags(given, shard)}),
     ]
     if len({frame.height for frame in frames}) > 1:
-        raise CountError(given.corpus, f"marks and text of {path.name} differ in length", "remove the store and build again")
+        raise CountError(
+            given.corpus, f"marks and text of {path.name} differ in length", "remove the store and build again"
+        )
     return pl.concat(frames, how="horizontal")
 
 
 def _flags(given: AssembleInput, shard: int) -> pl.Series:
-    lists = [pl.read_parquet(paths[shard], columns=["flags"])["flags"].alias(str(i)) for i, paths in enumerate(given.marks)]
+    lists = [
+        pl.read_parquet(paths[shard], columns=["flags"])["flags"].alias(str(i)) for i, paths in enumerate(given.marks)
+    ]
     return pl.DataFrame(lists).select(flags=pl.concat_list(pl.all()).list.unique().list.sort())["flags"]
 
 
@@ -146,7 +151,9 @@ def _negatives(given: AssembleInput, known_positives: Sequence[Path]) -> pl.Data
         ]
     ).unique()
     singles = (
-        singles.join(known, left_on=["text_key", "neg_key"], right_on=["text_key", "pos_key"], how="anti", maintain_order="left")
+        singles.join(
+            known, left_on=["text_key", "neg_key"], right_on=["text_key", "pos_key"], how="anti", maintain_order="left"
+        )
         .filter(pl.col("neg_key") != pl.col("text_key"))
         .unique(["class_id", "neg_key"], keep="first", maintain_order=True)
         .group_by("class_id", maintain_order=True)
@@ -176,11 +183,15 @@ def _labelled(given: AssembleInput, columns: pl.DataFrame, folder: Path) -> Rece
             frame = pl.read_parquet(path)
             rows += frame.height
             if given.labelled_marks:
-                frame = frame.with_columns(reason=pl.read_parquet(given.labelled_marks[shard], columns=["reason"])["reason"])
+                frame = frame.with_columns(
+                    reason=pl.read_parquet(given.labelled_marks[shard], columns=["reason"])["reason"]
+                )
                 for reason, n in frame.drop_nulls("reason").group_by("reason").len().sort("reason").iter_rows():
                     removed[reason] = removed.get(reason, 0) + n
                 frame = frame.filter(pl.col("reason").is_null())
-            writer.write(_table(frame.join(columns, on="sub_source", how="left", maintain_order="left"), LABELLED_DATA_SCHEMA))
+            writer.write(
+                _table(frame.join(columns, on="sub_source", how="left", maintain_order="left"), LABELLED_DATA_SCHEMA)
+            )
     return {"labelled": rows, "labelled_kept": writer.rows, "labelled_removed": removed}
 
 
@@ -192,4 +203,3 @@ def _number(paths: Sequence[Path]) -> None:
 
 def _table(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:
     return frame.select(schema.names).to_arrow().cast(schema)
-

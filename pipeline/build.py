@@ -20,7 +20,17 @@ from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe, chosen
-from pipeline.steps import Context, assemble_step, convert_step, decontaminate_step, dedupe_step, fetch_step, index_step, quality_step, resolve_step
+from pipeline.steps import (
+    Context,
+    assemble_step,
+    convert_step,
+    decontaminate_step,
+    dedupe_step,
+    fetch_step,
+    index_step,
+    quality_step,
+    resolve_step,
+)
 from pipeline.store import Entry, Store
 
 
@@ -108,7 +118,9 @@ class Outcome:
         return [c.name for c in self.context.corpora if not any(g.corpus == c.name for g in self.gaps)]
 
 
-def context_of(catalog: Catalog, recipe: Recipe, store: Path, only: Sequence[str] = (), sample: int | None = None) -> Context:
+def context_of(
+    catalog: Catalog, recipe: Recipe, store: Path, only: Sequence[str] = (), sample: int | None = None
+) -> Context:
     """All that the steps need to know, small enough to send to another process.
 
     Raises CurationError where nothing would be built.
@@ -116,10 +128,16 @@ def context_of(catalog: Catalog, recipe: Recipe, store: Path, only: Sequence[str
     corpora = chosen(recipe, catalog.corpora)
     unknown = sorted(set(only) - {c.name for c in corpora})
     if unknown:
-        raise BuildError(f"recipe {recipe.name}", f"--only names {', '.join(unknown)}, not part of the recipe", f"choose among: {', '.join(c.name for c in corpora)}")
+        raise BuildError(
+            f"recipe {recipe.name}",
+            f"--only names {', '.join(unknown)}, not part of the recipe",
+            f"choose among: {', '.join(c.name for c in corpora)}",
+        )
     corpora = [c for c in corpora if not only or c.name in only]
     if not corpora:
-        raise BuildError(f"recipe {recipe.name}", "it chooses no corpus", "loosen its `corpora`, or add manifests with --manifests")
+        raise BuildError(
+            f"recipe {recipe.name}", "it chooses no corpus", "loosen its `corpora`, or add manifests with --manifests"
+        )
     wanted = set(recipe.decontaminate.benchmarks)
     benchmarks = [b for _, b in sorted(catalog.benchmarks.items()) if wanted & {b.name, *b.suites}]
     homes = {c.name: catalog.home("corpora", c.name) for c in corpora}
@@ -140,7 +158,8 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
     converted = {c.name: runner.submit("convert", c.name, convert_step, context, c, fetched[c.name]) for c in corpora}
     quality = {c.name: runner.submit("quality", c.name, quality_step, context, c, converted[c.name]) for c in corpora}
     decontaminated = {
-        c.name: runner.submit("decontaminate", c.name, decontaminate_step, context, c, converted[c.name], indexes) for c in corpora
+        c.name: runner.submit("decontaminate", c.name, decontaminate_step, context, c, converted[c.name], indexes)
+        for c in corpora
     }
     outcome.entries |= {("index", task): pending.result() for task, pending in indexes.items()}
     chain = (("fetch", fetched), ("convert", converted), ("quality", quality), ("decontaminate", decontaminated))
@@ -162,7 +181,10 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
     marks = {c.name: {s: outcome.entries[s, c.name] for s in ("quality", "decontaminate")} for c in whole}
     decisions = runner.submit("resolve", "all", resolve_step, context, whole, texts, marks, dedupe)
     assembled = {
-        c.name: runner.submit("assemble", c.name, assemble_step, context, c, texts[c.name], marks[c.name], dedupe, decisions) for c in whole
+        c.name: runner.submit(
+            "assemble", c.name, assemble_step, context, c, texts[c.name], marks[c.name], dedupe, decisions
+        )
+        for c in whole
     }
     outcome.entries["dedupe", "all"], outcome.entries["resolve", "all"] = dedupe.result(), decisions.result()
     for name, pending_entry in assembled.items():
@@ -199,5 +221,11 @@ def _enough(recipe: Recipe, whole: Sequence[Corpus], gaps: Sequence[Gap], strict
     if len(whole) >= recipe.min_corpora and not (strict and gaps):
         return
     told = "; ".join(f"{g.corpus} ({g.stage}): {g.cause}. Cure: {g.cure}" for g in gaps)
-    short = f"only {len(whole)} of the {recipe.min_corpora} corpora it needs are there" if len(whole) < recipe.min_corpora else f"{len(gaps)} gap(s) and --strict"
-    raise BuildError(f"recipe {recipe.name}", f"{short}: {told}" if told else short, "mend the named corpora, or lower min_corpora")
+    short = (
+        f"only {len(whole)} of the {recipe.min_corpora} corpora it needs are there"
+        if len(whole) < recipe.min_corpora
+        else f"{len(gaps)} gap(s) and --strict"
+    )
+    raise BuildError(
+        f"recipe {recipe.name}", f"{short}: {told}" if told else short, "mend the named corpora, or lower min_corpora"
+    )

@@ -20,10 +20,25 @@ from pipeline.errors import CurationError, UsageError
 if TYPE_CHECKING:
     from pipeline.manifest.catalog import Catalog
 
-app = typer.Typer(name="m3e", no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False, help=__doc__.split("\n")[0])
-out, err = Console(), Console(stderr=True)
+app = typer.Typer(
+    name="m3e",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Curate text pairs for embedding models: manifests in, a documented dataset out.",
+)
+# Not on a terminal (a log, a pipe) there is no width to fit into.
+WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+out, err = Console(width=WIDTH), Console(stderr=True)
 
-Manifests = Annotated[list[Path] | None, typer.Option("--manifests", help="Folder of own manifests beside the shipped ones; may be given several times. Also M3E_MANIFESTS.")]
+Manifests = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--manifests",
+        help="Folder of own manifests beside the shipped ones; may be given several times. Also M3E_MANIFESTS.",
+    ),
+]
 Only = Annotated[str, typer.Option(help="Build only these corpora: a,b.")]
 Sample = Annotated[int | None, typer.Option(min=1, help="Only the first N records of each corpus.")]
 StoreAt = Annotated[Path, typer.Option("--store", help="Where finished steps are kept.")]
@@ -31,7 +46,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="For programs.")]
 
 
 @app.command()
-def check(files: Annotated[list[Path] | None, typer.Argument(help="Only report on these files.")] = None, manifests: Manifests = None) -> None:
+def check(
+    files: Annotated[list[Path] | None, typer.Argument(help="Only report on these files.")] = None,
+    manifests: Manifests = None,
+) -> None:
     """Check every manifest; all problems at once, exit 1 if there is any."""
     from pipeline.errors import ManifestError
 
@@ -48,7 +66,10 @@ def check(files: Annotated[list[Path] | None, typer.Argument(help="Only report o
             raise ManifestError(told) from None
         out.print(f"{len(wanted)} file(s) in order.", highlight=False)
         return
-    out.print(f"In order: {len(catalog.corpora)} corpora, {len(catalog.benchmarks)} benchmarks, {len(catalog.recipes)} recipes, {len(catalog.vocabulary.licences)} licences.", highlight=False)
+    out.print(
+        f"In order: {len(catalog.corpora)} corpora, {len(catalog.benchmarks)} benchmarks, {len(catalog.recipes)} recipes, {len(catalog.vocabulary.licences)} licences.",
+        highlight=False,
+    )
 
 
 @app.command()
@@ -71,20 +92,44 @@ def corpora(manifests: Manifests = None, as_json: AsJson = False) -> None:
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
         return
     table = Table(header_style="bold", pad_edge=False)
-    for name, right in (("corpus", False), ("rows", True), ("domain", False), ("prompt", False), ("licence", False), ("commercial", False), ("redistribute", False), ("source", False)):
+    for name, right in (
+        ("corpus", False),
+        ("rows", True),
+        ("domain", False),
+        ("prompt", False),
+        ("licence", False),
+        ("commercial", False),
+        ("redistribute", False),
+        ("source", False),
+    ):
         table.add_column(name, justify="right" if right else "left", no_wrap=name != "source")
     colour = {"allowed": "green", "unknown": "yellow", "forbidden": "red"}
     for row, c in zip(rows, (c for _, c in sorted(catalog.corpora.items())), strict=True):
         count = c.seed.rows if c.seed else c.expect.rows if c.expect else None
         use = [f"[{colour[row[k]]}]{row[k]}[/]" for k in ("commercial", "redistribute")]  # type: ignore[index]
-        table.add_row(c.name + ("" if c.enabled else " (off)"), f"{count:,}" if count else "?", c.domain, c.prompt, c.licence.spdx, *use, f"{c.source.kind} {row['source']}")
+        table.add_row(
+            c.name + ("" if c.enabled else " (off)"),
+            f"{count:,}" if count else "?",
+            c.domain,
+            c.prompt,
+            c.licence.spdx,
+            *use,
+            f"{c.source.kind} {row['source']}",
+        )
     out.print(table)
     told = sum(c.seed.rows for c in catalog.corpora.values() if c.seed)
     out.print(f"{len(rows)} corpora; {told:,} rows in the seed's table.", highlight=False)
 
 
 @app.command()
-def plan(recipe: str, only: Only = "", sample: Sample = None, store: StoreAt = Path(".m3e"), manifests: Manifests = None, as_json: AsJson = False) -> None:
+def plan(
+    recipe: str,
+    only: Only = "",
+    sample: Sample = None,
+    store: StoreAt = Path(".m3e"),
+    manifests: Manifests = None,
+    as_json: AsJson = False,
+) -> None:
     """What a build would run and what is there already, without running anything."""
     from pipeline.report.plan import plan as plan_of
     from pipeline.report.plan import plan_table
@@ -117,7 +162,7 @@ def build(
     from pipeline.report.progress import Progress
 
     context = context_of(catalog, chosen, store, _names(only), sample)
-    with Progress(err, steps=len(context.corpora)) as progress:
+    with Progress(err, len(context.corpora), len(context.benchmarks)) as progress:
         runner = Threads(workers, progress.listen)
         try:
             outcome = build(context, runner, strict=strict)
@@ -125,16 +170,24 @@ def build(
             runner.close()
     count(outcome)
     folder, changed = write_build(outcome, to, _names(only), runner.timings)
-    out.print(funnel_table(list(outcome.funnels.values()), f"{chosen.title or chosen.name}"))
+    out.print(funnel_table(list(outcome.funnels.values()), chosen.title or chosen.name, out.width))
     for warning in outcome.warnings:
         err.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
     for gap in outcome.gaps:
-        err.print(f"gap: {gap.corpus} failed in {gap.stage}: {gap.cause}. Cure: {gap.cure}", style="red", highlight=False, markup=False)
+        err.print(
+            f"gap: {gap.corpus} failed in {gap.stage}: {gap.cause}. Cure: {gap.cure}",
+            style="red",
+            highlight=False,
+            markup=False,
+        )
     out.print(f"{'Built' if changed else 'Nothing changed'}: {folder}", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
-def explain(what: Annotated[str, typer.Argument(help="A record id (32 hex digits) or a text.")], folder: Annotated[Path, typer.Option("--build", help="A build folder.")]) -> None:
+def explain(
+    what: Annotated[str, typer.Argument(help="A record id (32 hex digits) or a text.")],
+    folder: Annotated[Path, typer.Option("--build", help="A build folder.")],
+) -> None:
     """Where a record went and why; what it duplicates."""
     from pipeline.report.explain import explain as fates
     from pipeline.report.opened import open_build
@@ -143,11 +196,21 @@ def explain(what: Annotated[str, typer.Argument(help="A record id (32 hex digits
         out.print(fate.sentence(), highlight=False, markup=False, soft_wrap=True)
         for label, told in (("  reads", fate.pair), ("  kept ", fate.other[1:] if fate.other else None)):
             if told:
-                out.print(f"{label}: {told[0]!s}\n         → {told[1]!s}", style="dim", highlight=False, markup=False, soft_wrap=True)
+                out.print(
+                    f"{label}: {told[0]!s}\n         → {told[1]!s}",
+                    style="dim",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
 
 
 @app.command()
-def preview(folder: Annotated[Path, typer.Argument(help="A build folder.")], corpus: Annotated[str | None, typer.Option(help="Only this one.")] = None, n: Annotated[int, typer.Option("-n", min=1, help="Pairs per corpus.")] = 5) -> None:
+def preview(
+    folder: Annotated[Path, typer.Argument(help="A build folder.")],
+    corpus: Annotated[str | None, typer.Option(help="Only this one.")] = None,
+    n: Annotated[int, typer.Option("-n", min=1, help="Pairs per corpus.")] = 5,
+) -> None:
     """Pairs of a build, for the eye."""
     from rich.markup import escape
 

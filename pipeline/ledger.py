@@ -34,13 +34,21 @@ class Funnel:
     def prove(self) -> None:
         """Raises CountError where a sum does not hold; the build must not end well then."""
         removed = sum(n for reasons in self.removed.values() for n in reasons.values())
-        self._equal("rows read", self.read, "used + filtered + quarantined", self.used + self.filtered + self.quarantined)
+        self._equal(
+            "rows read", self.read, "used + filtered + quarantined", self.used + self.filtered + self.quarantined
+        )
         self._equal("records converted", self.converted, "kept + removed", self.kept + removed)
-        self._equal("labelled rows", self.labelled, "kept + removed", self.labelled_kept + sum(self.labelled_removed.values()))
+        self._equal(
+            "labelled rows", self.labelled, "kept + removed", self.labelled_kept + sum(self.labelled_removed.values())
+        )
 
     def _equal(self, left: str, a: int, right: str, b: int) -> None:
         if a != b:
-            raise CountError(self.corpus, f"{left} is {a:,} but {right} is {b:,}", "this is a fault of the pipeline: please report it with build.json")
+            raise CountError(
+                self.corpus,
+                f"{left} is {a:,} but {right} is {b:,}",
+                "this is a fault of the pipeline: please report it with build.json",
+            )
 
     def at(self, stage: str) -> int:
         return sum(self.removed.get(stage, {}).values())

@@ -50,16 +50,24 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: lis
     target = out / folder_name(context.recipe.name, only, context.sample)
     links = _links(outcome)
     files = {name: told for name, (_, told) in sorted(links.items())}
-    funnel = _json({"corpora": [f.told() for f in outcome.funnels.values()], "all": total(outcome.funnels.values()).told()})
+    funnel = _json(
+        {"corpora": [f.told() for f in outcome.funnels.values()], "all": total(outcome.funnels.values()).told()}
+    )
     files["funnel.json"] = {"sha256": hashlib.sha256(funnel).hexdigest(), "bytes": len(funnel)}
     receipt = _json(_receipt(outcome, files, only))
     if _holds(target, receipt, files):
         return target, False
     if target.exists() and not (target / "build.json").exists() and any(target.iterdir()):
-        raise StoreError(str(target), "it holds files but no build.json, so it is no build", "choose another --out, or empty that folder")
+        raise StoreError(
+            str(target),
+            "it holds files but no build.json, so it is no build",
+            "choose another --out, or empty that folder",
+        )
     with writable(out, "writing the build"):
         out.mkdir(parents=True, exist_ok=True)
-        with FileLock(context.store.root / "locks" / f"out-{hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]}.lock"):
+        with FileLock(
+            context.store.root / "locks" / f"out-{hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]}.lock"
+        ):
             made = target.with_name(f".{target.name}.tmp")
             shutil.rmtree(made, ignore_errors=True)
             for name, (source, _) in links.items():

@@ -90,6 +90,7 @@ def shard_name(kind: str, index: int) -> str:
     """
     return f"{kind}-{index:05d}.parquet"
 
+
 #: What becomes of each record, positional like marks. `cluster` is the near-duplicate component of the pair.
 DECISION_SCHEMA = pa.schema(
     [
@@ -125,11 +126,13 @@ LABELLED_DATA_SCHEMA = pa.schema(
     ]
 )
 
-#: One row per converted record, removed ones too: its keys (xxh3-64 of the match keys), groups and flags.
+#: One row per converted record, removed ones too: its keys (xxh3-64 of the match keys), groups and flags. `class_id`
+#: is what `evidence/edges.parquet` joins.
 EVIDENCE_SCHEMA = pa.schema(
     [
         pa.field("record_id", pa.string(), nullable=False),
         pa.field("kept", pa.bool_(), nullable=False),
+        pa.field("class_id", pa.uint64(), nullable=False),
         pa.field("text_key", pa.uint64(), nullable=False),
         pa.field("pos_key", pa.uint64(), nullable=False),
         pa.field("text_group", pa.uint64(), nullable=False),

@@ -57,16 +57,18 @@ class ResolveInput:
     classes: Sequence[Path]
 
 
-def resolve(inputs: Sequence[ResolveInput], edges: Path, tombstones: frozenset[str], out: Path, config: ResolveConfig) -> Receipt:
+def resolve(
+    inputs: Sequence[ResolveInput], edges: Path, tombstones: frozenset[str], out: Path, config: ResolveConfig
+) -> Receipt:
     """Write `<corpus>/decisions-*.parquet` (DECISION_SCHEMA), positional to the text shards.
 
     `edges`: class_a, class_b, similarity, swapped, as dedupe writes them. Returns counts per corpus, stage and reason.
     """
     frame = pl.concat([_records(i, place, tombstones) for place, i in enumerate(inputs)])
     # Priority is a total order: record_id is unique, so the outcome does not depend on how rows arrived.
-    order = frame.select(
-        pl.arg_sort_by("commercial", "redistribute", "grade", "place", "record_id").alias("order")
-    )["order"].to_numpy()
+    order = frame.select(pl.arg_sort_by("commercial", "redistribute", "grade", "place", "record_id").alias("order"))[
+        "order"
+    ].to_numpy()
     links = pl.read_parquet(edges).filter(pl.col("similarity") >= config.threshold)
     frame = _dedupe(frame, order, links)
     if config.cap is not None:
@@ -113,7 +115,9 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str]) -> pl.
         marks = pl.concat([pl.read_parquet(p, columns=["reason", "against", "similarity"]) for p in paths])
         hit = pl.col("stage").is_null() & pl.col("mark_reason").is_not_null()
         frame = (
-            frame.with_columns(mark_reason=marks["reason"], against=marks["against"], mark_similarity=marks["similarity"])
+            frame.with_columns(
+                mark_reason=marks["reason"], against=marks["against"], mark_similarity=marks["similarity"]
+            )
             .with_columns(
                 stage=pl.when(hit).then(pl.lit(stage)).otherwise("stage"),
                 reason=pl.when(hit).then("mark_reason").otherwise("reason"),
@@ -135,13 +139,12 @@ def _dedupe(frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame) -
     ids = frame["class_id"].to_numpy().astype(np.int64)
     alive = frame["stage"].is_null().to_numpy()
     walk = order[alive[order]]
-    count = int(ids.max(initial=-1)) + 1
-    count = max(count, int(max(links["class_a"].max() or 0, links["class_b"].max() or 0)) + 1 if links.height else 0)
+    a, b = links["class_a"].to_numpy().astype(np.int64), links["class_b"].to_numpy().astype(np.int64)
+    count = int(max(ids.max(initial=-1), a.max(initial=-1), b.max(initial=-1))) + 1
     # The first record of each class on the walk stands for it; -1 where no member survives.
     best = np.full(count, -1, np.int64)
     best[ids[walk[::-1]]] = walk[::-1]
     steps = ids[walk[best[ids[walk]] == walk]]
-    a, b = links["class_a"].to_numpy().astype(np.int64), links["class_b"].to_numpy().astype(np.int64)
     similarity, swapped = links["similarity"].to_numpy(), links["swapped"].to_numpy()
     both = np.concatenate([a, b])
     by_class = np.argsort(both, kind="stable")
@@ -158,7 +161,9 @@ def _dedupe(frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame) -
     is_swapped = near & (turned[edge] if len(turned) else False)
     value = np.where(near, weight[edge] if len(weight) else 1.0, 1.0).astype(np.float32)
     # An edge of similarity 1 joins equal keys: the same pair turned round, or held by a corpus of another kind.
-    reason = np.where(is_swapped, "swapped_duplicate", np.where(near & (value < 1), "near_duplicate", "exact_duplicate"))
+    reason = np.where(
+        is_swapped, "swapped_duplicate", np.where(near & (value < 1), "near_duplicate", "exact_duplicate")
+    )
     hit = pl.Series(removed)
     return frame.with_columns(
         stage=pl.when(hit).then(pl.lit("dedupe")).otherwise("stage"),
@@ -168,9 +173,12 @@ def _dedupe(frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame) -
     )
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _walk(
-    steps: npt.NDArray[np.int64], starts: npt.NDArray[np.int64], other: npt.NDArray[np.int64], weight: npt.NDArray[np.float32]
+    steps: npt.NDArray[np.int64],
+    starts: npt.NDArray[np.int64],
+    other: npt.NDArray[np.int64],
+    weight: npt.NDArray[np.float32],
 ) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Greedy independent set in the order of `steps`: kept per class, and for the others the nearest kept class and edge."""
     kept = np.zeros(len(starts) - 1, np.bool_)
@@ -204,7 +212,11 @@ def _cap(frame: pl.DataFrame, order: npt.NDArray[Any], most: int) -> pl.DataFram
     hit = pl.Series(over) | orphan
     return frame.with_columns(
         stage=pl.when(hit).then(pl.lit("cap")).otherwise("stage"),
-        reason=pl.when(orphan).then(pl.lit("keeper_over_cap")).when(hit).then(pl.lit("positives_per_text")).otherwise("reason"),
+        reason=pl.when(orphan)
+        .then(pl.lit("keeper_over_cap"))
+        .when(hit)
+        .then(pl.lit("positives_per_text"))
+        .otherwise("reason"),
         duplicate_of=pl.when(hit).then(None).otherwise("duplicate_of"),
         similarity=pl.when(hit).then(None).otherwise("similarity"),
     )
@@ -215,7 +227,9 @@ def _clusters(frame: pl.DataFrame, links: pl.DataFrame) -> pl.Series:
     ids = frame["class_id"].to_numpy().astype(np.int64)
     a, b = links["class_a"].to_numpy().astype(np.int64), links["class_b"].to_numpy().astype(np.int64)
     size = max(ids.max(initial=-1), a.max(initial=-1), b.max(initial=-1)) + 1
-    _, component = connected_components(coo_array((np.ones(len(a), np.int8), (a, b)), shape=(size, size)), directed=False)
+    _, component = connected_components(
+        coo_array((np.ones(len(a), np.int8), (a, b)), shape=(size, size)), directed=False
+    )
     named = frame.select(component=pl.Series(component[ids]), head=pl.col("record_id").str.slice(0, 16))
     return named.select(pl.col("head").min().over("component").str.to_integer(base=16, dtype=pl.UInt64))["head"]
 

@@ -21,7 +21,9 @@ def write_parquet(path: Path, table: pa.Table) -> None:
 def read_shards(paths: Sequence[Path], columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
     """Shard by shard, chosen columns only."""
     for path in paths:
-        yield pq.read_table(path, columns=None if columns is None else list(columns), memory_map=True, use_threads=False)
+        yield pq.read_table(
+            path, columns=None if columns is None else list(columns), memory_map=True, use_threads=False
+        )
 
 
 class ShardWriter:
@@ -49,7 +51,9 @@ class ShardWriter:
     def __enter__(self) -> ShardWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if error is None:
             self._flush(whole_groups_only=False)
             if not self.paths:

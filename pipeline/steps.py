@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from pipeline.assemble import AssembleInput, RowTerms, assemble
 from pipeline.convert import convert
@@ -18,8 +17,8 @@ from pipeline.decontaminate import decontaminate, index
 from pipeline.dedupe import DedupeInput, dedupe
 from pipeline.fetch import fetch
 from pipeline.licence import Terms
-from pipeline.manifest.benchmark import Benchmark
-from pipeline.manifest.corpus import Corpus
+from pipeline.manifest.benchmark import Benchmark, BenchmarkPart
+from pipeline.manifest.corpus import Corpus, Part
 from pipeline.manifest.recipe import Chosen, Recipe
 from pipeline.quality import quality
 from pipeline.resolve import Rank, ResolveConfig, ResolveInput, resolve
@@ -47,7 +46,9 @@ class Context:
         """The same context, in which steps only work out their keys."""
         return replace(self, rehearsal=True)
 
-    def entry(self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]) -> Entry:
+    def entry(
+        self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
+    ) -> Entry:
         key = stage_key(stage, module, config, inputs)
         if self.rehearsal:
             return self.store.find(stage, key) or Entry(stage, key, self.store.path(stage, key), {}, {})
@@ -57,9 +58,10 @@ class Context:
 def fetch_step(context: Context, of: Corpus | Benchmark) -> Fetched:
     """The files of a corpus or benchmark, on this machine and verified."""
     home = context.homes[of.name if isinstance(of, Corpus) else f"benchmark:{of.name}"]
+    parts: Sequence[Part | BenchmarkPart] = of.parts
     wanted = [
         Wanted(i, split, tuple([patterns] if isinstance(patterns, str) else patterns))
-        for i, part in enumerate(of.parts)
+        for i, part in enumerate(parts)
         for split, patterns in part.files.items()
         if split in of.splits
     ]
@@ -100,7 +102,9 @@ def decontaminate_step(context: Context, corpus: Corpus, text: Entry, indexes: M
     def work(out: Path) -> Receipt:
         folders = {task: entry.path for task, entry in indexes.items()}
         shards, labelled = text.paths("text-*.parquet"), text.paths("labelled-*.parquet")
-        return decontaminate(shards, labelled, folders, out, config, code_sides=sides, instruction_data=corpus.instruction_data)
+        return decontaminate(
+            shards, labelled, folders, out, config, code_sides=sides, instruction_data=corpus.instruction_data
+        )
 
     told = {
         "rules": config.model_dump(mode="json", exclude={"benchmarks"}),
@@ -108,7 +112,9 @@ def decontaminate_step(context: Context, corpus: Corpus, text: Entry, indexes: M
         "code_sides": sorted(sides),
         "instruction_data": corpus.instruction_data,
     }
-    return context.entry("decontaminate", "pipeline.decontaminate", told, [text.key, *(indexes[t].key for t in sorted(indexes))], work)
+    return context.entry(
+        "decontaminate", "pipeline.decontaminate", told, [text.key, *(indexes[t].key for t in sorted(indexes))], work
+    )
 
 
 def dedupe_step(context: Context, corpora: Sequence[Corpus], texts: Mapping[str, Entry]) -> Entry:
@@ -116,7 +122,8 @@ def dedupe_step(context: Context, corpora: Sequence[Corpus], texts: Mapping[str,
 
     def work(out: Path) -> Receipt:
         inputs = [
-            DedupeInput(c.name, texts[c.name].paths("text-*.parquet"), c.symmetric, c.near, frozenset(c.code_sides)) for c in corpora
+            DedupeInput(c.name, texts[c.name].paths("text-*.parquet"), c.symmetric, c.near, frozenset(c.code_sides))
+            for c in corpora
         ]
         return dedupe(inputs, out, config)
 
@@ -128,7 +135,11 @@ def dedupe_step(context: Context, corpora: Sequence[Corpus], texts: Mapping[str,
 
 
 def resolve_step(
-    context: Context, corpora: Sequence[Corpus], texts: Mapping[str, Entry], marks: Mapping[str, Mapping[str, Entry]], groups: Entry
+    context: Context,
+    corpora: Sequence[Corpus],
+    texts: Mapping[str, Entry],
+    marks: Mapping[str, Mapping[str, Entry]],
+    groups: Entry,
 ) -> Entry:
     config = ResolveConfig(threshold=context.recipe.dedupe.threshold, cap=context.recipe.cap)
     ranks = {c.name: {s: _rank(context.recipe, t) for s, t in _terms(c).items()} for c in corpora}
@@ -149,7 +160,9 @@ def resolve_step(
 
     told = {
         "rules": config.model_dump(mode="json"),
-        "priority": [[c.name, c.grade, {s: r.model_dump(mode="json") for s, r in ranks[c.name].items()}] for c in corpora],
+        "priority": [
+            [c.name, c.grade, {s: r.model_dump(mode="json") for s, r in ranks[c.name].items()}] for c in corpora
+        ],
         "tombstones": sorted(context.tombstones),
     }
     keys = [key for c in corpora for key in (texts[c.name].key, *(marks[c.name][s].key for s in sorted(marks[c.name])))]
@@ -188,7 +201,9 @@ def _terms(corpus: Corpus) -> dict[str, Terms]:
 
 def _rank(recipe: Recipe, terms: Terms) -> Rank:
     want = recipe.corpora if isinstance(recipe.corpora, Chosen) else None
-    usable = want is None or (want.commercial in (None, terms.commercial) and want.redistribute in (None, terms.redistribute))
+    usable = want is None or (
+        want.commercial in (None, terms.commercial) and want.redistribute in (None, terms.redistribute)
+    )
     return Rank(commercial=terms.commercial, redistribute=terms.redistribute, usable=usable)
 
 

@@ -39,7 +39,12 @@ def corpus(name: str, **changes: Any) -> dict[str, Any]:
     return told | changes
 
 
-def write_manifests(folder: Path, corpora: list[dict[str, Any]], recipe: dict[str, Any] | None = None, benchmarks: list[dict[str, Any]] = []) -> Path:  # noqa: B006
+def write_manifests(
+    folder: Path,
+    corpora: list[dict[str, Any]],
+    recipe: dict[str, Any] | None = None,
+    benchmarks: list[dict[str, Any]] = [],
+) -> Path:
     """Write manifests (JSON is YAML) below `folder` and give the folder back."""
     for kind, manifests in (("corpora", corpora), ("benchmarks", benchmarks), ("recipes", [recipe] if recipe else [])):
         (folder / kind).mkdir(parents=True, exist_ok=True)

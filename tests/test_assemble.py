@@ -15,7 +15,10 @@ from pipeline.assemble import AssembleInput, RowTerms, assemble
 from pipeline.errors import CountError
 from pipeline.record import DATA_SCHEMA, DECISION_SCHEMA, LABELLED_SCHEMA, LEDGER_SCHEMA, MARK_SCHEMA, TEXT_SCHEMA
 
-TERMS = {"": RowTerms(licence_id="CC0-1.0", commercial="allowed", redistribute="allowed"), "nc": RowTerms(licence_id="CC-BY-NC-4.0", commercial="forbidden", redistribute="allowed")}
+TERMS = {
+    "": RowTerms(licence_id="CC0-1.0", commercial="allowed", redistribute="allowed"),
+    "nc": RowTerms(licence_id="CC-BY-NC-4.0", commercial="forbidden", redistribute="allowed"),
+}
 
 
 def key(text: str) -> int:
@@ -33,27 +36,93 @@ class Corpus:
         self.classes: list[dict[str, Any]] = []
         self.flags: list[list[str]] = []
 
-    def add(self, text: str, pos: str, neg: list[str] = [], *, of: int, keep: bool = True, sub: str = "", flags: list[str] = [], dup: str | None = None) -> str:  # noqa: B006
+    def add(
+        self,
+        text: str,
+        pos: str,
+        neg: list[str] = [],
+        *,
+        of: int,
+        keep: bool = True,
+        sub: str = "",
+        flags: list[str] = [],
+        dup: str | None = None,
+    ) -> str:
         record_id = f"{len(self.text):032x}"
-        self.text.append(dict(record_id=record_id, corpus="c", sub_source=sub, split="train", row=f"f#{len(self.text)}", text=text, text_pos=pos, text_neg=neg, prompt="", prompt_pos="", score=None, doc_group=1, quality_score=None))
-        fate: dict[str, Any] = dict(stage=None, reason=None, duplicate_of=None, benchmark=None, similarity=None) if keep else dict(stage="dedupe", reason="exact_duplicate", duplicate_of=dup, benchmark=None, similarity=1.0)
+        self.text.append(
+            dict(
+                record_id=record_id,
+                corpus="c",
+                sub_source=sub,
+                split="train",
+                row=f"f#{len(self.text)}",
+                text=text,
+                text_pos=pos,
+                text_neg=neg,
+                prompt="",
+                prompt_pos="",
+                score=None,
+                doc_group=1,
+                quality_score=None,
+            )
+        )
+        fate: dict[str, Any] = (
+            dict(stage=None, reason=None, duplicate_of=None, benchmark=None, similarity=None)
+            if keep
+            else dict(stage="dedupe", reason="exact_duplicate", duplicate_of=dup, benchmark=None, similarity=1.0)
+        )
         self.decisions.append(dict(keep=keep, cluster=of, **fate))
-        self.classes.append(dict(class_id=of, text_key=key(text), pos_key=key(pos), text_group=key(text), pos_group=key(pos)))
+        self.classes.append(
+            dict(class_id=of, text_key=key(text), pos_key=key(pos), text_group=key(text), pos_group=key(pos))
+        )
         self.flags.append(flags)
         return record_id
 
-    def assemble(self, out: Path, negatives: list[tuple[int, int]] = [], labelled: list[dict[str, Any]] = [], labelled_reasons: list[str | None] = []) -> dict[str, Any]:  # noqa: B006
+    def assemble(
+        self,
+        out: Path,
+        negatives: list[tuple[int, int]] = [],
+        labelled: list[dict[str, Any]] = [],
+        labelled_reasons: list[str | None] = [],
+    ) -> dict[str, Any]:
         self.folder.mkdir(parents=True)
         out.mkdir()
-        paths = {name: self.folder / f"{name}-00000.parquet" for name in ("text", "decisions", "classes", "marks", "negatives", "labelled", "labelled-marks")}
+        paths = {
+            name: self.folder / f"{name}-00000.parquet"
+            for name in ("text", "decisions", "classes", "marks", "negatives", "labelled", "labelled-marks")
+        }
         pq.write_table(pa.Table.from_pylist(self.text, schema=TEXT_SCHEMA), paths["text"])
         pq.write_table(pa.Table.from_pylist(self.decisions, schema=DECISION_SCHEMA), paths["decisions"])
-        pl.DataFrame(self.classes, schema=dict.fromkeys(("class_id", "text_key", "pos_key", "text_group", "pos_group"), pl.UInt64)).write_parquet(paths["classes"])
-        pq.write_table(pa.Table.from_pylist([dict(reason=None, against=None, similarity=None, flags=f) for f in self.flags], schema=MARK_SCHEMA), paths["marks"])
-        pl.DataFrame(negatives, schema={"record_row": pl.UInt32, "neg": pl.UInt32}, orient="row").with_columns(task=pl.lit("T")).write_parquet(paths["negatives"])
+        pl.DataFrame(
+            self.classes,
+            schema=dict.fromkeys(("class_id", "text_key", "pos_key", "text_group", "pos_group"), pl.UInt64),
+        ).write_parquet(paths["classes"])
+        pq.write_table(
+            pa.Table.from_pylist(
+                [dict(reason=None, against=None, similarity=None, flags=f) for f in self.flags], schema=MARK_SCHEMA
+            ),
+            paths["marks"],
+        )
+        pl.DataFrame(negatives, schema={"record_row": pl.UInt32, "neg": pl.UInt32}, orient="row").with_columns(
+            task=pl.lit("T")
+        ).write_parquet(paths["negatives"])
         pq.write_table(pa.Table.from_pylist(labelled, schema=LABELLED_SCHEMA), paths["labelled"])
-        pq.write_table(pa.Table.from_pylist([dict(reason=r, against=None, similarity=None, flags=[]) for r in labelled_reasons], schema=MARK_SCHEMA), paths["labelled-marks"])
-        given = AssembleInput("c", [paths["text"]], [paths["decisions"]], [paths["classes"]], [[paths["marks"]]], [paths["negatives"]], [paths["labelled"]], [paths["labelled-marks"]])
+        pq.write_table(
+            pa.Table.from_pylist(
+                [dict(reason=r, against=None, similarity=None, flags=[]) for r in labelled_reasons], schema=MARK_SCHEMA
+            ),
+            paths["labelled-marks"],
+        )
+        given = AssembleInput(
+            "c",
+            [paths["text"]],
+            [paths["decisions"]],
+            [paths["classes"]],
+            [[paths["marks"]]],
+            [paths["negatives"]],
+            [paths["labelled"]],
+            [paths["labelled-marks"]],
+        )
         return assemble(given, [paths["classes"]], TERMS, out)
 
 
@@ -70,7 +139,15 @@ def test_kept_records_carry_groups_and_terms_and_the_rest_goes_to_the_ledger(tmp
     assert (data["record_id"], data["licence_id"], data["commercial"]) == (kept, "CC-BY-NC-4.0", "forbidden")
     assert (data["text_group"], data["pos_group"], data["cluster"]) == (key("甲"), key("乙"), 1)
     (entry,) = rows(tmp_path / "out" / "ledger-00000.parquet")
-    assert entry == dict(record_id=gone, corpus="c", stage="dedupe", reason="exact_duplicate", duplicate_of=kept, benchmark=None, similarity=1.0)
+    assert entry == dict(
+        record_id=gone,
+        corpus="c",
+        stage="dedupe",
+        reason="exact_duplicate",
+        duplicate_of=kept,
+        benchmark=None,
+        similarity=1.0,
+    )
     evidence = rows(tmp_path / "out" / "evidence-00000.parquet")
     assert [(e["record_id"], e["kept"], e["flags"]) for e in evidence] == [(kept, True, ["refusal"]), (gone, False, [])]
     assert (receipt["kept"], receipt["removed"], receipt["licences"]) == (1, 1, {"CC-BY-NC-4.0 (forbidden)": 1})
@@ -101,7 +178,20 @@ def test_a_positive_that_was_removed_is_still_no_negative(tmp_path: Path) -> Non
 def test_contaminated_labelled_rows_are_left_out_and_counted(tmp_path: Path) -> None:
     corpus = Corpus(tmp_path / "in")
     corpus.add("甲", "乙", of=1)
-    labelled = [dict(record_id=f"{i:032x}", corpus="c", sub_source="", split="train", row=f"f#{i}", text="甲", other="丙", label=False, score=None) for i in range(3)]
+    labelled = [
+        dict(
+            record_id=f"{i:032x}",
+            corpus="c",
+            sub_source="",
+            split="train",
+            row=f"f#{i}",
+            text="甲",
+            other="丙",
+            label=False,
+            score=None,
+        )
+        for i in range(3)
+    ]
     receipt = corpus.assemble(tmp_path / "out", labelled=labelled, labelled_reasons=[None, "benchmark_pair", None])
     assert (receipt["labelled"], receipt["labelled_kept"], receipt["labelled_removed"]) == (3, 2, {"benchmark_pair": 1})
     assert [r["licence_id"] for r in rows(tmp_path / "out" / "labelled-00000.parquet")] == ["CC0-1.0"] * 2

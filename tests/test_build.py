@@ -22,7 +22,16 @@ from pipeline.receipt import write_build
 from tests.small import CLOSED, corpus, write_manifests, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]
-QUESTIONS = ["怎样给猫剪指甲", "长城有多长", "米饭怎么煮才香", "自行车链条掉了怎么办", "如何挑选西瓜", "月亮为什么有圆缺", "怎样学好书法", "冬天怎样养绿萝"]
+QUESTIONS = [
+    "怎样给猫剪指甲",
+    "长城有多长",
+    "米饭怎么煮才香",
+    "自行车链条掉了怎么办",
+    "如何挑选西瓜",
+    "月亮为什么有圆缺",
+    "怎样学好书法",
+    "冬天怎样养绿萝",
+]
 ANSWERS = [
     "趁猫睡着时轻轻按出爪尖，只剪透明的部分，不要剪到血线。",
     "明长城全长八千八百多公里，各个朝代修筑的长度并不相同。",
@@ -47,7 +56,9 @@ def manifests(tmp_path: Path) -> Path:
     return folder
 
 
-def run(folder: Path, tmp_path: Path, to: str = "out", store: str = "store", workers: int = 2, **told: Any) -> tuple[Path, bool, Any]:
+def run(
+    folder: Path, tmp_path: Path, to: str = "out", store: str = "store", workers: int = 2, **told: Any
+) -> tuple[Path, bool, Any]:
     catalog = read_catalog([folder], shipped=False)
     only = told.pop("only", ())
     context = context_of(catalog, catalog.recipe("small"), tmp_path / store, only, told.pop("sample", None))
@@ -102,7 +113,11 @@ def test_a_threshold_edit_rewrites_no_text(manifests: Path, tmp_path: Path) -> N
     run(manifests, tmp_path)
     write_manifests(manifests, [], {"name": "small", "quality": {"min_chars": 3}})
     _, _, outcome = run(manifests, tmp_path)
-    assert {stage for (stage, _), entry in outcome.entries.items() if not entry.cached} == {"quality", "resolve", "assemble"}
+    assert {stage for (stage, _), entry in outcome.entries.items() if not entry.cached} == {
+        "quality",
+        "resolve",
+        "assemble",
+    }
 
 
 def test_a_failing_corpus_leaves_a_named_gap_and_strict_fails(manifests: Path, tmp_path: Path) -> None:
@@ -156,12 +171,19 @@ run(Path(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3]))
 
 
 def in_process(manifests: Path, base: Path, workers: int = 2, **env: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", SCRIPT, str(manifests), str(base), str(workers)], cwd=ROOT, env={**os.environ, **env}, stderr=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, str(manifests), str(base), str(workers)],
+        cwd=ROOT,
+        env={**os.environ, **env},
+        stderr=subprocess.PIPE,
+    )
 
 
 def test_two_builds_elsewhere_are_the_same_to_the_byte(manifests: Path, tmp_path: Path) -> None:
     first, _, _ = run(manifests, tmp_path / "a")
-    done = in_process(manifests, tmp_path / "b", workers=1, PYTHONHASHSEED="77", POLARS_MAX_THREADS="1", NUMBA_NUM_THREADS="1")
+    done = in_process(
+        manifests, tmp_path / "b", workers=1, PYTHONHASHSEED="77", POLARS_MAX_THREADS="1", NUMBA_NUM_THREADS="1"
+    )
     assert done.wait() == 0, done.stderr and done.stderr.read().decode()
     assert (tmp_path / "b" / "out" / "small" / "build.json").read_bytes() == (first / "build.json").read_bytes()
 

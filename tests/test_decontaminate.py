@@ -399,7 +399,8 @@ def test_lists_of_a_pair_go_side_by_side(bench: Workbench) -> None:
 
 def test_a_benchmark_without_any_text_is_an_error(bench: Workbench) -> None:
     with pytest.raises(CurationError, match="benchmark t: its 1 rows give no text"):
-        bench.index_rows("T", PART | {"texts": [{"role": "query", "text": "q", "where": "n = 2"}]}, [{"q": "一", "n": 1}])
+        part = PART | {"texts": [{"role": "query", "text": "q", "where": "n = 2"}]}
+        bench.index_rows("T", part, [{"q": "一", "n": 1}])
 
 
 PART = {

@@ -42,7 +42,9 @@ def problems_of(folder: Path) -> list[Problem]:
 def written(folder: Path, **files: str) -> Path:
     (folder / "corpora").mkdir()
     (folder / "recipes").mkdir()
-    (folder / "licences.yaml").write_text("licences:\n  CC0-1.0: {name: CC0, commercial: allowed, redistribute: allowed, attribution: false, share_alike: false}\n")
+    (folder / "licences.yaml").write_text(
+        "licences:\n  CC0-1.0: {name: CC0, commercial: allowed, redistribute: allowed, attribution: false, share_alike: false}\n"
+    )
     for name, text in files.items():
         kind = "recipes" if name.startswith("recipe") else "corpora"
         (folder / kind / f"{name}.yaml").write_text(text, "utf-8")
@@ -64,8 +66,18 @@ def test_unknown_columns_and_label_names_are_found_before_any_row_is_read(tmp_pa
 
 
 def test_all_faults_of_all_files_come_at_once(tmp_path: Path) -> None:
-    twice = CORPUS.replace(": main", ": null").replace("title: Small", "title: Small\ntitle: Again").replace("yess", "yes").replace("answer", "a")
-    unknown = CORPUS.replace(": main", ": null").replace("grade: 优", "grade: 优\ngarde: 良").replace("yess", "yes").replace("answer", "a")
+    twice = (
+        CORPUS.replace(": main", ": null")
+        .replace("title: Small", "title: Small\ntitle: Again")
+        .replace("yess", "yes")
+        .replace("answer", "a")
+    )
+    unknown = (
+        CORPUS.replace(": main", ": null")
+        .replace("grade: 优", "grade: 优\ngarde: 良")
+        .replace("yess", "yes")
+        .replace("answer", "a")
+    )
     recipe = "name: r\ncorpora: [small, nobody]\ndecontaminate: {benchmarks: [none]}\n"
     problems = problems_of(written(tmp_path, one=twice, two=unknown, recipe=recipe))
     told = [(Path(p.file).name, p.line, p.key) for p in problems]
@@ -91,13 +103,23 @@ def test_a_later_folder_overrides_an_earlier_one(tmp_path: Path) -> None:
 
 
 def test_a_claim_freer_than_its_licence_is_refused(tmp_path: Path) -> None:
-    folder = write_manifests(tmp_path, [corpus("small", licence={**CLOSED, "basis": "evidence", "commercial": "unknown"})])
+    folder = write_manifests(
+        tmp_path, [corpus("small", licence={**CLOSED, "basis": "evidence", "commercial": "unknown"})]
+    )
     problems = problems_of(folder)
     assert [p.key for p in problems] == ["licence.commercial"]
 
 
 def test_allowed_needs_a_quote(tmp_path: Path) -> None:
-    folder = write_manifests(tmp_path, [corpus("small", licence={"spdx": "CC0-1.0", "commercial": "allowed", "redistribute": "allowed", "confidence": "high"})])
+    folder = write_manifests(
+        tmp_path,
+        [
+            corpus(
+                "small",
+                licence={"spdx": "CC0-1.0", "commercial": "allowed", "redistribute": "allowed", "confidence": "high"},
+            )
+        ],
+    )
     assert "quote" in problems_of(folder)[0].message
 
 
@@ -125,8 +147,14 @@ def test_yaml_in_another_encoding_is_told(tmp_path: Path) -> None:
 
 
 PLAIN: Any = st.recursive(
-    st.none() | st.booleans() | st.integers(-10**9, 10**9) | st.floats(allow_nan=False, allow_infinity=False, width=32) | st.text("ab 中:#-'\"{}[]\n", max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc中", min_size=1, max_size=4), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers(-(10**9), 10**9)
+    | st.floats(allow_nan=False, allow_infinity=False, width=32)
+    | st.text("ab 中:#-'\"{}[]\n", max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text("abc中", min_size=1, max_size=4), inner, max_size=3)
+    ),
     max_leaves=8,
 )
 
@@ -151,7 +179,9 @@ def test_no_bytes_raise(tmp_path_factory: pytest.TempPathFactory, raw: bytes) ->
 
 
 @given(st.data())
-def test_a_mutated_manifest_is_read_or_refused_but_never_raises_anything_else(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+def test_a_mutated_manifest_is_read_or_refused_but_never_raises_anything_else(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
     good = bytearray(CORPUS.replace(": main", ": null").replace("yess", "yes").replace("answer", "a").encode())
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(good) - 1))
@@ -167,13 +197,20 @@ def test_a_mutated_manifest_is_read_or_refused_but_never_raises_anything_else(tm
 
 @pytest.mark.parametrize("name", sorted(MODELS))
 def test_the_committed_schema_is_current(name: str) -> None:
-    assert (SHIPPED / "schema" / f"{name}.json").read_text("utf-8") == schema_text(name), "run: python -m pipeline.manifest.schema"
+    assert (SHIPPED / "schema" / f"{name}.json").read_text("utf-8") == schema_text(name), (
+        "run: python -m pipeline.manifest.schema"
+    )
 
 
 def test_choosing_corpora_by_property(tmp_path: Path) -> None:
     folder = write_manifests(
         tmp_path,
-        [corpus("b"), corpus("a", licence=CLOSED), corpus("c", grade="良"), corpus("d", enabled=False, disabled_reason="withdrawn")],
+        [
+            corpus("b"),
+            corpus("a", licence=CLOSED),
+            corpus("c", grade="良"),
+            corpus("d", enabled=False, disabled_reason="withdrawn"),
+        ],
     )
     found = read_catalog([folder], shipped=False).corpora
 

@@ -18,7 +18,7 @@ EXPRESSIONS = [
     "title",
     "标题 || title",
     "`end date`",
-    '"end date" || \'title\'',
+    "\"end date\" || 'title'",
     "concat_ws(' ', title, s.field)",
     "array_to_string(l, '')",
     "l[1]",
@@ -66,7 +66,7 @@ def test_quotes_come_off() -> None:
         "label <> 'entailed' OR label = 'neutral'",
         "label != 'entailed'",
         "label == 'entailed'",
-        '"label" = \'entailed\'',
+        "\"label\" = 'entailed'",
         "label IN ('neutral', 'entailed')",
         "label not in ('entailed')",
         "label IS DISTINCT FROM 'entailed'",
@@ -100,7 +100,9 @@ def test_a_struct_may_have_a_field_called_names() -> None:
     assert parse_column({"names": ["a", "b"]}) == Label(("a", "b"))
 
 
-@pytest.mark.parametrize("wrong", ["text", "string??", [], ["string", "int"], {}, 3, {"names": ["a", "a"]}, {"a": None}])
+@pytest.mark.parametrize(
+    "wrong", ["text", "string??", [], ["string", "int"], {}, 3, {"names": ["a", "a"]}, {"a": None}]
+)
 def test_wrong_types_say_what_is_possible(wrong: object) -> None:
     with pytest.raises(ValueError, match=r"column q: .*(string|list|different)"):
         parse_columns({"q": wrong})

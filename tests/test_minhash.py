@@ -49,6 +49,7 @@ def sketch(text: str, k: int, num_perm: int, seed: int) -> datasketch.MinHash:
     return minhash
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(LETTERS, min_size=1, max_size=8))
 def test_measures_equal_sets_of_strings(texts: list[str]) -> None:
     keys = keys_of(texts)
@@ -57,6 +58,7 @@ def test_measures_equal_sets_of_strings(texts: list[str]) -> None:
     assert keys.triples.tolist() == [len(string_oracle.shingles(t, 3)) if len(t) >= 20 else 0 for t in texts]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(LETTERS, LETTERS)
 def test_jaccard_is_that_of_sets_of_strings(a: str, b: str) -> None:
     keys = keys_of([a, b])
@@ -93,7 +95,7 @@ def test_a_minimum_changes_nothing_above_it() -> None:
     assert (cut == 0).sum() > (whole == 0).sum()
 
 
-@settings(max_examples=300)
+@settings(deadline=None, max_examples=300)
 @given(st.text("不没无非未12٣𝟘甲a ", max_size=8), st.text("不没无非未12٣𝟘甲a ", max_size=8))
 def test_traits_agree_where_digit_runs_and_negations_do(a: str, b: str) -> None:
     def told(text: str) -> tuple[list[str], list[int]]:
@@ -118,6 +120,7 @@ def test_signatures_are_those_of_datasketch(k: int, num_perm: int, seed: int) ->
         assert (sketch(text, k, num_perm, seed).hashvalues == row).all(), text
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.text(max_size=40), min_size=1, max_size=4), st.sampled_from([2, 3]))
 def test_signatures_of_any_text_are_those_of_datasketch(texts: list[str], k: int) -> None:
     found = signatures(keys_of(texts), Slots(np.arange(len(texts)), np.full(len(texts), k, np.int8)), 16, 1)
@@ -140,6 +143,7 @@ def test_signatures_load_into_datasketch() -> None:
     assert [lsh.query(sketch(text, 3, 128, 1)) for text in texts] == [[i] for i in range(len(texts))]
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.text("甲乙丙丁戊", min_size=3, max_size=34), min_size=2, max_size=8, unique=True))
 def test_similar_keys_share_a_slot_length(texts: list[str]) -> None:
     keys = keys_of(texts)

@@ -41,7 +41,14 @@ class Given:
     edges: list[tuple[int, int, float, bool]] = field(default_factory=list)
 
 
-def run(given: Given, folder: Path, threshold: float = 0.8, cap: int | None = None, tombstones: frozenset[str] = frozenset(), usable: dict[str, bool] | None = None) -> dict[str, dict[str, Any]]:
+def run(
+    given: Given,
+    folder: Path,
+    threshold: float = 0.8,
+    cap: int | None = None,
+    tombstones: frozenset[str] = frozenset(),
+    usable: dict[str, bool] | None = None,
+) -> dict[str, dict[str, Any]]:
     """Write the inputs as files, resolve, and read the decisions back by record_id."""
     inputs = []
     for name, (grade, uses, rows) in given.corpora.items():
@@ -49,28 +56,74 @@ def run(given: Given, folder: Path, threshold: float = 0.8, cap: int | None = No
         home.mkdir(parents=True)
         text = pa.Table.from_pylist(
             [
-                dict(record_id=r.record_id, corpus=name, sub_source=r.sub_source, split="train", row=f"f#{i}", text="t", text_pos="p", text_neg=[], prompt="", prompt_pos="", score=None, doc_group=0, quality_score=r.quality)
+                dict(
+                    record_id=r.record_id,
+                    corpus=name,
+                    sub_source=r.sub_source,
+                    split="train",
+                    row=f"f#{i}",
+                    text="t",
+                    text_pos="p",
+                    text_neg=[],
+                    prompt="",
+                    prompt_pos="",
+                    score=None,
+                    doc_group=0,
+                    quality_score=r.quality,
+                )
                 for i, r in enumerate(rows)
             ],
             schema=TEXT_SCHEMA,
         )
         pq.write_table(text, home / "text-00000.parquet")
         for stage in ("mark", "leak"):
-            told = [{"reason": getattr(r, stage), "against": "Task" if stage == "leak" else None, "similarity": None, "flags": []} for r in rows]
+            told = [
+                {
+                    "reason": getattr(r, stage),
+                    "against": "Task" if stage == "leak" else None,
+                    "similarity": None,
+                    "flags": [],
+                }
+                for r in rows
+            ]
             pq.write_table(pa.Table.from_pylist(told, schema=MARK_SCHEMA), home / f"{stage}.parquet")
         pl.DataFrame(
-            {"class_id": [r.class_id for r in rows], "text_key": [r.text_key for r in rows], "pos_key": [0] * len(rows)},
+            {
+                "class_id": [r.class_id for r in rows],
+                "text_key": [r.text_key for r in rows],
+                "pos_key": [0] * len(rows),
+            },
             schema={"class_id": pl.UInt64, "text_key": pl.UInt64, "pos_key": pl.UInt64},
         ).write_parquet(home / "classes.parquet")
-        ranks = {s: Rank(commercial=UseClass(u), redistribute=UseClass.ALLOWED, usable=(usable or {}).get(u, True)) for s, u in uses.items()}
+        ranks = {
+            s: Rank(commercial=UseClass(u), redistribute=UseClass.ALLOWED, usable=(usable or {}).get(u, True))
+            for s, u in uses.items()
+        }
         inputs.append(
-            ResolveInput(name, grade, ranks, [home / "text-00000.parquet"], {"quality": [home / "mark.parquet"], "decontaminate": [home / "leak.parquet"]}, [home / "classes.parquet"])
+            ResolveInput(
+                name,
+                grade,
+                ranks,
+                [home / "text-00000.parquet"],
+                {"quality": [home / "mark.parquet"], "decontaminate": [home / "leak.parquet"]},
+                [home / "classes.parquet"],
+            )
         )
     edges = folder / "edges.parquet"
-    pl.DataFrame(given.edges, schema={"class_a": pl.UInt64, "class_b": pl.UInt64, "similarity": pl.Float32, "swapped": pl.Boolean}, orient="row").write_parquet(edges)
+    pl.DataFrame(
+        given.edges,
+        schema={"class_a": pl.UInt64, "class_b": pl.UInt64, "similarity": pl.Float32, "swapped": pl.Boolean},
+        orient="row",
+    ).write_parquet(edges)
     out = folder / "out"
     out.mkdir()
-    receipt = resolve(inputs, edges, tombstones, out, ResolveConfig(threshold=threshold, cap=CapConfig(positives_per_text=cap) if cap else None))
+    receipt = resolve(
+        inputs,
+        edges,
+        tombstones,
+        out,
+        ResolveConfig(threshold=threshold, cap=CapConfig(positives_per_text=cap) if cap else None),
+    )
     decided: dict[str, dict[str, Any]] = {}
     for name, (_, _, rows) in given.corpora.items():
         found = pq.read_table(out / name / "decisions-00000.parquet").to_pylist()
@@ -112,14 +165,23 @@ def situations(draw: st.DrawFn) -> Given:
     corpora = {}
     for name in draw(st.permutations(["a", "b", "c"]))[: draw(st.integers(1, 3))]:
         rows = [
-            Row(some_id(next(number)), draw(st.integers(0, classes - 1)), sub_source=draw(st.sampled_from(["", "x"])), mark=draw(st.sampled_from([None, None, None, "too_short"])), leak=draw(st.sampled_from([None, None, None, "benchmark_query"])))
+            Row(
+                some_id(next(number)),
+                draw(st.integers(0, classes - 1)),
+                sub_source=draw(st.sampled_from(["", "x"])),
+                mark=draw(st.sampled_from([None, None, None, "too_short"])),
+                leak=draw(st.sampled_from([None, None, None, "benchmark_query"])),
+            )
             for _ in range(draw(st.integers(0, 7)))
         ]
         uses = {"": draw(st.sampled_from(sorted(STRICTNESS))), "x": draw(st.sampled_from(sorted(STRICTNESS)))}
         corpora[name] = (draw(st.sampled_from("优良")), uses, rows)
     pairs = [(a, b) for a in range(classes) for b in range(a + 1, classes)]
     chosen = draw(st.lists(st.sampled_from(pairs), unique=True, max_size=10)) if pairs else []
-    return Given(corpora, [(a, b, draw(st.sampled_from([0.6, 0.75, 0.8, 0.9, 1.0])), draw(st.booleans())) for a, b in sorted(chosen)])
+    return Given(
+        corpora,
+        [(a, b, draw(st.sampled_from([0.6, 0.75, 0.8, 0.9, 1.0])), draw(st.booleans())) for a, b in sorted(chosen)],
+    )
 
 
 @settings(max_examples=120, deadline=None)
@@ -128,7 +190,9 @@ def test_decisions_are_those_of_the_plain_rule(given: Given) -> None:
     with tempfile.TemporaryDirectory() as folder:
         decided = run(given, Path(folder))
     expected = plainly(given, 0.8)
-    found = {i: "kept" if d["keep"] else "duplicate" if d["stage"] == "dedupe" else "marked" for i, d in decided.items()}
+    found = {
+        i: "kept" if d["keep"] else "duplicate" if d["stage"] == "dedupe" else "marked" for i, d in decided.items()
+    }
     assert found == expected
     class_of = {r.record_id: r.class_id for _, _, rows in given.corpora.values() for r in rows}
     near = {frozenset((a, b)): s for a, b, s, _ in given.edges}
@@ -162,7 +226,9 @@ def test_the_freest_copy_is_kept_then_the_better_then_the_earlier() -> None:
 def test_a_chain_keeps_its_far_end_and_a_marked_record_shields_nothing(tmp_path: Path) -> None:
     a, b, c, d, e = (Row(f"{i:016x}{0:016x}", i) for i in range(5))
     d.mark = "too_short"
-    given = Given({"x": ("优", {"": "allowed"}, [a, b, c, d, e])}, [(0, 1, 0.9, False), (1, 2, 0.9, False), (3, 4, 0.95, False)])
+    given = Given(
+        {"x": ("优", {"": "allowed"}, [a, b, c, d, e])}, [(0, 1, 0.9, False), (1, 2, 0.9, False), (3, 4, 0.95, False)]
+    )
     decided = run(given, tmp_path)
     assert [decided[r.record_id]["keep"] for r in (a, b, c, d, e)] == [True, False, True, False, True]
     assert decided[b.record_id]["reason"] == "near_duplicate"
@@ -199,7 +265,9 @@ def test_the_cap_keeps_the_best_and_their_duplicates_go_with_the_rest(tmp_path: 
 def test_tombstones_go_first_by_id_and_by_key(tmp_path: Path) -> None:
     rows = [Row(f"{i:032x}", i, text_key=i + 100) for i in range(3)]
     rows[0].mark = "too_short"
-    decided = run(Given({"x": ("优", {"": "allowed"}, rows)}), tmp_path, tombstones=frozenset({rows[0].record_id, f"{101:016x}"}))
+    decided = run(
+        Given({"x": ("优", {"": "allowed"}, rows)}), tmp_path, tombstones=frozenset({rows[0].record_id, f"{101:016x}"})
+    )
     assert [decided[r.record_id]["stage"] for r in rows] == ["tombstone", "tombstone", None]
 
 

@@ -35,7 +35,9 @@ def test_an_entry_is_made_once_and_then_found(tmp_path: Path) -> None:
     found = store.run("s", "k", lambda _: pytest.fail("made twice"))
     assert (made.cached, found.cached) == (False, True)
     assert found.receipt == {"n": 2}
-    assert found.files["deep/b.txt"]["sha256"] == "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"  # sha256sum of "two"
+    assert (
+        found.files["deep/b.txt"]["sha256"] == "3fc4ccfe745870e2c0d99f71f30ff0656c8dedd41cc1d7d3d376b0dbe685e2f3"
+    )  # sha256sum of "two"
     assert snapshot(tmp_path) == before
 
 

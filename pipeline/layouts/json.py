@@ -46,7 +46,7 @@ def array_lines(chunks: Iterable[bytes], key: str, place: str) -> Iterator[bytes
             raise FormatError(place, cause.format(key=key, element=max(0, int(state[scan.ELEMENTS]))), cure)
         yield data.tobytes()
     phase, element = int(state[scan.PHASE]), max(0, int(state[scan.ELEMENTS]))
-    if (phase == scan.KEYS and state[scan.ELEMENTS] < 0) or phase == scan.SEEK:
+    if (phase in (scan.KEYS, scan.DONE) and state[scan.ELEMENTS] < 0) or phase == scan.SEEK:
         what = f"ends without the key {key}" if key else "holds no list"
         raise FormatError(place, f"the file {what}", "check layout and path of the part, and that the file is whole")
     if phase != scan.DONE:

@@ -5,7 +5,7 @@ Several folders may be given; a later one adds to and overrides the earlier (use
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -23,7 +23,7 @@ from pipeline.manifest.yaml import Document, Key, load, validate
 
 #: The manifests that come with the project.
 SHIPPED = Path(__file__).resolve().parents[2] / "manifests"
-Model = TypeVar("Model", bound=BaseModel)
+Named = TypeVar("Named", Corpus, Benchmark, Recipe)
 
 
 @dataclass
@@ -44,7 +44,11 @@ class Catalog:
     def recipe(self, name: str) -> Recipe:
         """Raises UsageError, naming the recipes there are."""
         if name not in self.recipes:
-            raise UsageError(f"recipe {name}", "there is no such recipe", f"choose one of: {', '.join(sorted(self.recipes)) or 'none found'}")
+            raise UsageError(
+                f"recipe {name}",
+                "there is no such recipe",
+                f"choose one of: {', '.join(sorted(self.recipes)) or 'none found'}",
+            )
         return self.recipes[name]
 
 
@@ -56,7 +60,11 @@ def read_catalog(folders: Sequence[Path], *, shipped: bool = True) -> Catalog:
     catalog, problems = Catalog(), list[Problem]()
     for folder in [SHIPPED, *folders] if shipped else folders:
         if not folder.is_dir():
-            raise UsageError(str(folder), "there is no such folder of manifests", "give --manifests a folder that holds corpora/, benchmarks/ or recipes/")
+            raise UsageError(
+                str(folder),
+                "there is no such folder of manifests",
+                "give --manifests a folder that holds corpora/, benchmarks/ or recipes/",
+            )
         problems += _read_folder(folder, catalog)
     problems += _cross_check(catalog)
     if problems:
@@ -65,23 +73,11 @@ def read_catalog(folders: Sequence[Path], *, shipped: bool = True) -> Catalog:
 
 
 def _read_folder(folder: Path, catalog: Catalog) -> list[Problem]:
-    problems: list[Problem] = []
-    kinds = (("corpora", Corpus, catalog.corpora), ("benchmarks", Benchmark, catalog.benchmarks), ("recipes", Recipe, catalog.recipes))
-    for kind, model, into in kinds:
-        in_this_folder: dict[str, str] = {}
-        for path in sorted((folder / kind).glob("*.y*ml")):
-            document = load(path, _shown(path))
-            found = validate(document, model)
-            problems += document.problems
-            if found is None:
-                continue
-            name: str = found.name  # type: ignore[attr-defined]
-            if name in in_this_folder:
-                problems.append(document.problem(("name",), f"{name} is already the name of {in_this_folder[name]}; choose another"))
-            in_this_folder[name] = document.file
-            into[name] = found  # type: ignore[index]
-            catalog.homes[f"{kind}/{name}"] = path.parent
-            catalog.documents[f"{kind}/{name}"] = document
+    problems = [
+        *_read_kind(folder, "corpora", Corpus, catalog.corpora, catalog),
+        *_read_kind(folder, "benchmarks", Benchmark, catalog.benchmarks, catalog),
+        *_read_kind(folder, "recipes", Recipe, catalog.recipes, catalog),
+    ]
     if (path := folder / "licences.yaml").exists():
         document = load(path, _shown(path))
         vocabulary = validate(document, Vocabulary)
@@ -93,13 +89,41 @@ def _read_folder(folder: Path, catalog: Catalog) -> list[Problem]:
     return problems
 
 
+def _read_kind(folder: Path, kind: str, model: type[Named], into: dict[str, Named], catalog: Catalog) -> list[Problem]:
+    problems: list[Problem] = []
+    in_this_folder: dict[str, str] = {}
+    for path in sorted((folder / kind).glob("*.y*ml")):
+        document = load(path, _shown(path))
+        found = validate(document, model)
+        problems += document.problems
+        if found is None:
+            continue
+        name = found.name
+        if name in in_this_folder:
+            told = f"{name} is already the name of {in_this_folder[name]}; choose another"
+            problems.append(document.problem(("name",), told))
+        in_this_folder[name] = document.file
+        into[name] = found
+        catalog.homes[f"{kind}/{name}"] = path.parent
+        catalog.documents[f"{kind}/{name}"] = document
+    return problems
+
+
 def _tombstones(path: Path, problems: list[Problem]) -> Iterator[str]:
     for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
         word = line.split("#", 1)[0].strip().lower()
         if not word:
             continue
         if len(word) not in (16, 32) or set(word) - set("0123456789abcdef"):
-            problems.append(Problem(_shown(path), number, 1, "", "give a record_id (32 hex digits) or the hash of a match key (16 hex digits)"))
+            problems.append(
+                Problem(
+                    _shown(path),
+                    number,
+                    1,
+                    "",
+                    "give a record_id (32 hex digits) or the hash of a match key (16 hex digits)",
+                )
+            )
             continue
         yield word
 
@@ -111,7 +135,9 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
         yield from _licence_problems(corpus, document, catalog.vocabulary, licensing)
         for i, part in enumerate(corpus.parts):
             if part.sub_source and corpus.licence.sub_sources and part.sub_source not in corpus.licence.sub_sources:
-                yield document.problem(("parts", i, "sub_source"), f"licence.sub_sources has no {part.sub_source}; add its terms")
+                yield document.problem(
+                    ("parts", i, "sub_source"), f"licence.sub_sources has no {part.sub_source}; add its terms"
+                )
             for j, select in enumerate(part.selects):
                 base: Key = ("parts", i, "select", j) if isinstance(part.select, list) else ("parts", i, "select")
                 yield from _sql_problems(document, base, select, part.typed_columns)
@@ -137,7 +163,9 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
             yield document.problem(("base",), f"there is no recipe {recipe.base}")
 
 
-def _licence_problems(corpus: Corpus, document: Document, vocabulary: Vocabulary, licensing: Licensing) -> Iterator[Problem]:
+def _licence_problems(
+    corpus: Corpus, document: Document, vocabulary: Vocabulary, licensing: Licensing
+) -> Iterator[Problem]:
     blocks: list[tuple[Key, Terms]] = [(("licence",), corpus.licence)]
     blocks += [(("licence", "sub_sources", name), terms) for name, terms in corpus.licence.sub_sources.items()]
     for key, terms in blocks:
@@ -156,7 +184,7 @@ def _licence_problems(corpus: Corpus, document: Document, vocabulary: Vocabulary
                     yield document.problem((*key, use), f"{claimed} is freer than {licence_id} can be ({freest})")
 
 
-def _sql_problems(document: Document, base: Key, model: BaseModel, columns: dict[str, object]) -> Iterator[Problem]:
+def _sql_problems(document: Document, base: Key, model: BaseModel, columns: Mapping[str, object]) -> Iterator[Problem]:
     for name, expression in model:
         if not isinstance(expression, str) or name == "role":
             continue

@@ -13,7 +13,12 @@ from pipeline.manifest.catalog import SHIPPED
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe
 
-MODELS: dict[str, type[BaseModel]] = {"corpus": Corpus, "benchmark": Benchmark, "recipe": Recipe, "licences": Vocabulary}
+MODELS: dict[str, type[BaseModel]] = {
+    "corpus": Corpus,
+    "benchmark": Benchmark,
+    "recipe": Recipe,
+    "licences": Vocabulary,
+}
 
 
 def schema_text(name: str) -> str:

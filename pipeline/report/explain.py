@@ -57,7 +57,11 @@ def explain(build: Build, what: str, limit: int = 20) -> list[Fate]:
     found = list(_by_id(build, what.strip()) if by_id else _by_text(build, what, limit))
     if not found:
         kind = "record id" if by_id else "text"
-        raise UsageError(str(build.folder), f"no record of this build has this {kind}", "check the spelling, or the corpora in funnel.json")
+        raise UsageError(
+            str(build.folder),
+            f"no record of this build has this {kind}",
+            "check the spelling, or the corpora in funnel.json",
+        )
     return found
 
 
@@ -97,7 +101,12 @@ def _fate(build: Build, corpus: str, row: dict[str, object]) -> Fate:
 def _pair(build: Build, record_id: str, corpora: list[str]) -> tuple[str, str, str] | None:
     """Corpus, text and text_pos of a kept record."""
     for corpus in dict.fromkeys(corpora):
-        frame = pl.scan_parquet(build.data(corpus)).filter(pl.col("record_id") == record_id).select("text", "text_pos").collect()
+        frame = (
+            pl.scan_parquet(build.data(corpus))
+            .filter(pl.col("record_id") == record_id)
+            .select("text", "text_pos")
+            .collect()
+        )
         if frame.height:
             text, text_pos = frame.row(0)
             return corpus, text, text_pos

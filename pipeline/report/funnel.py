@@ -2,43 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from rich import box
 from rich.table import Table
 from rich.text import Text
 
 from pipeline.ledger import STAGES, Funnel, total
 
+#: From this width on every reason of dedupe gets a column of its own, and rows are told beside records.
+WIDE = 120
+EIGHTHS = " ▏▎▍▌▋▊▉█"
 
-def funnel_table(funnels: Sequence[Funnel], title: str) -> Table:
+
+def funnel_table(funnels: Sequence[Funnel], title: str, width: int) -> Table:
     """One line per corpus and a total; the bar shows the share of converted records that is kept."""
-    stages = [stage for stage in STAGES if any(f.at(stage) for f in funnels)]
-    reasons = sorted({r for f in funnels for r in f.removed.get("dedupe", {})})
-    table = Table(title=title, title_justify="left", header_style="bold", pad_edge=False)
-    table.add_column("corpus", no_wrap=True)
-    for name in ("rows", "filtered", "bad", "records"):
+    columns = _columns(funnels, width >= WIDE)
+    table = Table(title=title, title_justify="left", header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("corpus", overflow="ellipsis", no_wrap=True, min_width=12)
+    for name, _ in columns:
         table.add_column(name, justify="right", no_wrap=True)
-    for stage in stages:
-        for name in [r.removesuffix("_duplicate") for r in reasons] if stage == "dedupe" else [stage]:
-            table.add_column(name, justify="right", no_wrap=True)
     table.add_column("kept", justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
-    for funnel in [*funnels, total(funnels)]:
-        cells: list[str | Text] = [funnel.corpus, _n(funnel.read), _n(funnel.filtered), _n(funnel.quarantined), _n(funnel.converted)]
-        for stage in stages:
-            taken = funnel.removed.get(stage, {})
-            cells += [_n(taken.get(r, 0)) for r in reasons] if stage == "dedupe" else [_n(sum(taken.values()))]
-        share = funnel.kept / funnel.converted if funnel.converted else 0.0
-        cells += [_n(funnel.kept), _bar(share)]
-        is_last = funnel is not funnels[-1] and funnel.corpus == "all"
-        table.add_row(*cells, style="bold" if is_last else None, end_section=bool(funnels) and funnel is funnels[-1])
+    for funnel in funnels:
+        table.add_row(funnel.corpus, *_cells(funnel, columns), end_section=funnel is funnels[-1])
+    table.add_row("all", *_cells(total(funnels), columns), style="bold")
     return table
 
 
-def _n(count: int) -> str:
-    return f"{count:,}" if count else "·"
+Column = tuple[str, Callable[[Funnel], int]]
 
 
-def _bar(share: float, width: int = 10) -> Text:
-    full = round(share * width)
-    return Text("█" * full + "░" * (width - full), style="green") + Text(f" {share:6.1%}")
+def _columns(funnels: Sequence[Funnel], wide: bool) -> list[Column]:
+    columns: list[Column] = [("records", lambda f: f.converted)]
+    if wide:
+        columns = [("rows", lambda f: f.read), ("filtered", lambda f: f.filtered), *columns]
+    if any(f.quarantined for f in funnels):
+        columns.insert(-1, ("bad", lambda f: f.quarantined))
+    short = {"decontaminate": "leaked", "dedupe": "duplicate"}
+    for stage in (stage for stage in STAGES if any(f.at(stage) for f in funnels)):
+        reasons = sorted({reason for f in funnels for reason in f.removed.get(stage, {})})
+        if stage == "dedupe" and wide:
+            columns += [(r.removesuffix("_duplicate"), lambda f, r=r: f.removed.get("dedupe", {}).get(r, 0)) for r in reasons]  # type: ignore[misc]
+        else:
+            columns.append((short.get(stage, stage), lambda f, stage=stage: f.at(stage)))  # type: ignore[misc]
+    return columns
+
+
+def _cells(funnel: Funnel, columns: Sequence[Column]) -> list[str | Text]:
+    share = funnel.kept / funnel.converted if funnel.converted else 0.0
+    return [*(f"{count(funnel):,}" if count(funnel) else "·" for _, count in columns), f"{funnel.kept:,}", _bar(share)]
+
+
+def _bar(share: float, width: int = 8) -> Text:
+    # Rounded down: a full bar means that nothing was removed.
+    eighths = int(share * width * 8)
+    full = "█" * (eighths // 8) + (EIGHTHS[eighths % 8] if eighths % 8 else "")
+    return Text(f"{full:<{width}}", style="green on grey23") + Text(f" {share:6.1%}")

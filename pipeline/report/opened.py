@@ -39,6 +39,10 @@ def open_build(folder: Path) -> Build:
     """Raises UsageError when the folder holds no finished build."""
     if not (folder / "build.json").is_file():
         near = sorted(p.parent.name for p in folder.glob("*/build.json"))
-        cure = f"give one of its builds: {', '.join(str(folder / n) for n in near)}" if near else "give the folder that `m3e build` printed"
+        cure = (
+            f"give one of its builds: {', '.join(str(folder / n) for n in near)}"
+            if near
+            else "give the folder that `m3e build` printed"
+        )
         raise UsageError(str(folder), "there is no finished build here (no build.json)", cure)
     return Build(folder)

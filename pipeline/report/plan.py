@@ -40,17 +40,25 @@ class Rehearsal:
         return _Done(result)
 
 
-def plan(catalog: Catalog, recipe: Recipe, store: Path, only: Sequence[str] = (), sample: int | None = None) -> dict[str, Any]:
+def plan(
+    catalog: Catalog, recipe: Recipe, store: Path, only: Sequence[str] = (), sample: int | None = None
+) -> dict[str, Any]:
     """Steps with their state, corpora with rows and licences, gaps that are sure already. Runs and writes nothing."""
     context = context_of(catalog, recipe, store, only, sample).rehearsed()
     rehearsal = Rehearsal()
     outcome = build(context, rehearsal)
-    rows = {c.name: (c.expect.rows if c.expect and c.expect.rows else c.seed.rows if c.seed else None) for c in context.corpora}
+    rows = {
+        c.name: (c.expect.rows if c.expect and c.expect.rows else c.seed.rows if c.seed else None)
+        for c in context.corpora
+    }
     return {
         "recipe": recipe.name,
-        "steps": [{"stage": s, "corpus": c, "state": "cached" if cached else "to run"} for s, c, cached in rehearsal.steps],
+        "steps": [
+            {"stage": s, "corpus": c, "state": "cached" if cached else "to run"} for s, c, cached in rehearsal.steps
+        ],
         "corpora": [
-            {"name": c.name, "rows": rows[c.name], "licence": c.licence.spdx, "commercial": c.licence.commercial.value} for c in context.corpora
+            {"name": c.name, "rows": rows[c.name], "licence": c.licence.spdx, "commercial": c.licence.commercial.value}
+            for c in context.corpora
         ],
         "gaps": [vars(gap) for gap in outcome.gaps],
     }
@@ -66,7 +74,13 @@ def plan_table(told: dict[str, Any]) -> Table:
     sign = {"cached": "[green]✓[/]", "to run": "[yellow]▸ run[/]", None: "[red]gap[/]"}
     for corpus in told["corpora"]:
         rows = f"{corpus['rows']:,}" if corpus["rows"] else "?"
-        table.add_row(corpus["name"], rows, corpus["licence"], corpus["commercial"], *(sign[states.get((corpus["name"], s))] for s in stages))
+        table.add_row(
+            corpus["name"],
+            rows,
+            corpus["licence"],
+            corpus["commercial"],
+            *(sign[states.get((corpus["name"], s))] for s in stages),
+        )
     table.add_section()
     both = " ".join(f"{stage} {sign[states.get(('all', stage))]}" for stage in ("dedupe", "resolve"))
     table.add_row("all", f"{sum(c['rows'] or 0 for c in told['corpora']):,}", "", "", both)

@@ -16,7 +16,11 @@ def preview(build: Build, corpus: str | None = None, n: int = 5) -> Iterator[tup
     Raises UsageError for a corpus that the build does not hold.
     """
     if corpus is not None and corpus not in build.corpora:
-        raise UsageError(str(build.folder), f"corpus {corpus} is not part of this build", f"choose one of: {', '.join(build.corpora)}")
+        raise UsageError(
+            str(build.folder),
+            f"corpus {corpus} is not part of this build",
+            f"choose one of: {', '.join(build.corpora)}",
+        )
     for name in [corpus] if corpus else build.corpora:
         frame = pl.scan_parquet(build.data(name))
         rows = frame.select(pl.len()).collect().item()

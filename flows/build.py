@@ -1,0 +1,113 @@
+"""Build flows: one per shipped recipe, flow name = deployment name = `build-<recipe>`.
+
+Thin: parameters in, the pipeline's own step graph through `flows.runner.Tasks`, artifacts and a final state out.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from prefect import Flow, flow
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.states import Completed, Failed
+from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+
+from flows.parameters import BuildParameters
+from flows.runner import Tasks
+from pipeline.build import Outcome, build, context_of, count
+from pipeline.errors import CurationError
+from pipeline.ledger import STAGES, Funnel, total
+from pipeline.manifest.catalog import read_catalog
+from pipeline.receipt import write_build
+
+
+def run_build(recipe: str, parameters: BuildParameters) -> State[Any]:
+    """Build a recipe as part of a flow run and give its final state: Completed, CompletedWithGaps or Failed."""
+    log = get_run_logger()
+    try:
+        outcome, folder, changed = _built(recipe, parameters)
+    except CurationError as error:
+        log.error("%s", error)
+        return Failed(message=str(error))
+    create_table_artifact(
+        key=f"{recipe}-funnel", table=_funnel(list(outcome.funnels.values())), description=f"Funnel of {recipe}"
+    )
+    create_table_artifact(key=f"{recipe}-licences", table=_licences(outcome), description=f"Licence mix of {recipe}")
+    create_markdown_artifact(key=f"{recipe}-gaps", markdown=_gaps(outcome), description=f"Gaps of {recipe}")
+    whole = total(outcome.funnels.values())
+    told = f"{whole.kept:,} of {whole.converted:,} records kept, {'written to' if changed else 'unchanged in'} {folder}"
+    log.info("%s", told)
+    for warning in outcome.warnings:
+        log.warning("%s", warning)
+    if outcome.gaps:
+        names = ", ".join(gap.corpus for gap in outcome.gaps)
+        return Completed(name="CompletedWithGaps", message=f"{told}; without {names}: see the artifact {recipe}-gaps")
+    return Completed(message=told)
+
+
+def _built(recipe: str, parameters: BuildParameters) -> tuple[Outcome, Path, bool]:
+    own = [Path(p) for p in os.environ.get("M3E_MANIFESTS", "").split(os.pathsep) if p]
+    catalog = read_catalog([*own, *parameters.manifests])
+    only = tuple(parameters.only)
+    context = context_of(catalog, catalog.recipe(recipe), parameters.store.resolve(), only, parameters.sample)
+    with _task_runner(parameters) as task_runner:
+        outcome = build(context, Tasks(task_runner), strict=parameters.strict)
+    count(outcome)
+    folder, changed = write_build(outcome, parameters.out.resolve(), only, [])
+    return outcome, folder, changed
+
+
+def _funnel(funnels: list[Funnel]) -> list[dict[str, Any]]:
+    return [
+        {"corpus": f.corpus, "rows": f.read, "filtered": f.filtered, "bad": f.quarantined, "records": f.converted}
+        | {stage: f.at(stage) for stage in STAGES}
+        | {"kept": f.kept}
+        for f in [*funnels, total(funnels)]
+    ]
+
+
+def _licences(outcome: Outcome) -> list[dict[str, Any]]:
+    return [
+        {"corpus": name, "licence": licence, "records": records}
+        for name in outcome.corpora
+        for licence, records in outcome.entries["assemble", name].receipt["licences"].items()
+    ]
+
+
+def _gaps(outcome: Outcome) -> str:
+    if not outcome.gaps:
+        return "No corpus is missing."
+    rows = "\n".join(f"| {g.corpus} | {g.stage} | {g.cause} | {g.cure} |" for g in outcome.gaps)
+    return f"| corpus | failed in | because | cure |\n|---|---|---|---|\n{rows}"
+
+
+def _task_runner(parameters: BuildParameters) -> TaskRunner[Any]:
+    if parameters.runner == "threads":
+        return ThreadPoolTaskRunner(max_workers=parameters.workers)
+    from prefect_dask.task_runners import DaskTaskRunner
+
+    if parameters.dask_address:
+        return DaskTaskRunner(address=parameters.dask_address)
+    # One process per step: numba and polars bring threads of their own.
+    return DaskTaskRunner(
+        cluster_kwargs={"n_workers": parameters.workers, "threads_per_worker": 1, "dashboard_address": None}
+    )
+
+
+def build_flow(recipe: str) -> Flow[[BuildParameters], State[Any]]:
+    """The flow `build-<recipe>`."""
+
+    def run(parameters: BuildParameters = BuildParameters()) -> State[Any]:  # noqa: B008 - the UI's form shows this default
+        return run_build(recipe, parameters)
+
+    run.__doc__ = f"Build the recipe {recipe} and write its folder."
+    return flow(name=f"build-{recipe}")(run)
+
+
+build_m3e_hq = build_flow("m3e-hq")
+build_m3e_commercial = build_flow("m3e-commercial")
+build_demo = build_flow("demo")

@@ -1,0 +1,399 @@
+"""Dedupe against the oracle of string sets, on made-up and on real texts."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import string_oracle
+import xxhash
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.dedupe import CLASS_SCHEMA, EDGE_SCHEMA, DedupeInput, dedupe
+from pipeline.dedupe.buckets import WHOLE, buckets, by_leaders
+from pipeline.dedupe.index import Index
+from pipeline.manifest.settings import DedupeConfig
+from pipeline.normalize import match_key
+
+Pairs = Sequence[tuple[str, str]]
+ROOT = Path(__file__).resolve().parents[1]
+CHARACTERS = "".join(chr(c) for c in range(0x4E00, 0x4E00 + 400))
+PLAIN = "银行卡花呗更换绑定如何手机号码登录密码找回客服电话还款额度提前分期利息账单"
+
+
+@dataclass
+class Given:
+    """A corpus as a test writes it; each inner list is one shard."""
+
+    shards: list[Pairs]
+    symmetric: bool = False
+    near: bool = True
+    code_sides: frozenset[str] = frozenset()
+
+
+@dataclass
+class Found:
+    """What dedupe wrote, told of records in the order given; edges spread over all members of their classes."""
+
+    receipt: dict[str, int]
+    classes: list[int]
+    text_groups: list[int]
+    pos_groups: list[int]
+    edges: dict[tuple[int, int], tuple[float, bool]]
+    class_edges: pl.DataFrame
+    records: list[string_oracle.Record] = field(default_factory=list)
+
+
+def write(folder: Path, corpora: dict[str, Given]) -> list[DedupeInput]:
+    inputs = []
+    for name, corpus in corpora.items():
+        (folder / name).mkdir(parents=True)
+        shards = [folder / name / f"text-{i:05d}.parquet" for i in range(len(corpus.shards))]
+        for path, pairs in zip(shards, corpus.shards, strict=True):
+            sides = [pa.array([pair[side] for pair in pairs], pa.string()) for side in range(2)]
+            pq.write_table(pa.table(sides, names=["text", "text_pos"]), path)
+        inputs.append(DedupeInput(name, shards, corpus.symmetric, corpus.near, corpus.code_sides))
+    return inputs
+
+
+def run(corpora: dict[str, Given], config: DedupeConfig | None = None) -> Found:
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = write(Path(folder) / "in", corpora)
+        out = Path(folder) / "out"
+        out.mkdir()
+        receipt = dedupe(inputs, out, config or DedupeConfig())
+        edges = pl.read_parquet(out / "edges.parquet")
+        assert pq.read_schema(out / "edges.parquet").equals(EDGE_SCHEMA)
+        tables = []
+        for given_input in inputs:
+            for shard in given_input.shards:
+                path = out / "classes" / given_input.corpus / shard.name.replace("text", "classes")
+                assert pq.read_schema(path).equals(CLASS_SCHEMA)
+                assert pq.read_metadata(path).num_rows == pq.read_metadata(shard).num_rows
+                tables.append(pl.read_parquet(path))
+    rows = pl.concat(tables) if tables else pl.DataFrame(schema=dict.fromkeys(CLASS_SCHEMA.names, pl.UInt64))
+    classes = rows["class_id"].to_list()
+    members = defaultdict(list)
+    for i, number in enumerate(classes):
+        members[number].append(i)
+    assert sorted(members) == list(range(len(members)))
+    found = {(i, j): (1.0, False) for same in members.values() for j in same for i in same if i < j}
+    for a, b, similarity, text, pos, swapped in edges.iter_rows():
+        assert a < b
+        assert similarity == min(text, pos)
+        for i in members[a]:
+            for j in members[b]:
+                assert (min(i, j), max(i, j)) not in found
+                found[min(i, j), max(i, j)] = (similarity, swapped)
+    result = Found(receipt, classes, rows["text_group"].to_list(), rows["pos_group"].to_list(), found, edges)
+    for corpus in corpora.values():
+        for pairs in corpus.shards:
+            sides = [
+                match_key(pl.Series([pair[i] for pair in pairs], dtype=pl.String), code=side in corpus.code_sides)
+                for i, side in enumerate(("text", "text_pos"))
+            ]
+            result.records += [(a, b, corpus.symmetric, corpus.near) for a, b in zip(*sides, strict=True)]
+    assert rows["text_key"].to_list() == [xxhash.xxh3_64_intdigest(r[0].encode()) for r in result.records]
+    assert rows["pos_key"].to_list() == [xxhash.xxh3_64_intdigest(r[1].encode()) for r in result.records]
+    return result
+
+
+def judge(found: Found, floor: float, threshold: float) -> dict[float, float]:
+    """Recall at the floor and at the threshold; every edge must be one of the oracle's, to the last digit of a float32."""
+    expected = string_oracle.pair_edges(found.records, floor)
+    assert set(found.edges) <= set(expected)
+    for pair, (similarity, swapped) in found.edges.items():
+        assert np.float32(similarity) == np.float32(expected[pair][0])
+        assert swapped == expected[pair][1]
+    recall = {}
+    for at in (floor, threshold):
+        wanted = {pair for pair, (similarity, _) in expected.items() if similarity >= at}
+        reached = {pair for pair, (similarity, _) in found.edges.items() if np.float32(similarity) >= np.float32(at)}
+        assert reached <= wanted
+        recall[at] = len(reached) / len(wanted)
+    return recall
+
+
+def made_up(count: int, seed: int) -> list[tuple[str, str]]:
+    """Pairs of many lengths, short ones among them, in which some words come often."""
+    rng = random.Random(seed)
+
+    def text() -> str:
+        length = rng.choice((3, 5, 6, 8, 12, 15, 18, 19, 20, 21, 25, 26, 40, 120))
+        return "".join(rng.choice(CHARACTERS) if rng.random() < 0.8 else "的什么" for _ in range(length))
+
+    return [(text(), text()) for _ in range(count)]
+
+
+def real_pairs(folder: Path) -> dict[str, tuple[Pairs, bool]]:
+    """Pairs of four real slices, by plain code, and whether symmetric."""
+    squad = json.loads((folder / "cmrc2018/raw/squad-style-data/cmrc2018_dev.json").read_text("utf-8"))
+    passages = [p for article in squad["data"] for p in article["paragraphs"]]
+    with (folder / "bq/raw/dev.csv").open(encoding="utf-8-sig") as file:
+        bq = [(r["sentence1"], r["sentence2"]) for r in csv.DictReader(file) if r["label"] == "1"]
+    lcqmc = [line.split("\t") for line in (folder / "lcqmc/raw/LCQMC.valid.data").read_text("utf-8").splitlines()]
+    law = (folder / "lawzhidao/raw-standin/lawzhidao_filter.csv").read_text("utf-8")
+    return {
+        "cmrc2018": ([(q["question"], p["context"]) for p in passages for q in p["qas"]], False),
+        "bq": (bq, True),
+        "lcqmc": ([(a, b) for a, b, label in lcqmc if label == "1"], True),
+        "law": ([(r["title"], r["reply"]) for r in csv.DictReader(law.splitlines())], False),
+    }
+
+
+LETTERS = st.text("甲乙丙丁1不", min_size=0, max_size=24)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    st.dictionaries(
+        st.sampled_from("abcd"),
+        st.builds(
+            Given,
+            st.lists(st.lists(st.tuples(LETTERS, LETTERS), max_size=5), min_size=1, max_size=2),
+            st.booleans(),
+            st.booleans(),
+        ),
+        max_size=4,
+    )
+)
+def test_no_edge_but_the_oracles_and_every_exact_one(corpora: dict[str, Given]) -> None:
+    found = run(corpora)
+    expected = string_oracle.every_pair(found.records, 0.6)
+    assert expected == string_oracle.pair_edges(found.records, 0.6)
+    assert found.receipt["records"] == len(found.records)
+    for pair, told in found.edges.items():
+        assert (np.float32(expected[pair][0]), expected[pair][1]) == told
+    assert {pair for pair, told in expected.items() if told[0] == 1} <= set(found.edges)
+
+
+@pytest.mark.parametrize("floor", [0.5, 0.6, 0.8])
+def test_recall_on_made_up_texts(floor: float) -> None:
+    pairs = made_up(600, seed=1)
+    edited = string_oracle.plant_edits(pairs, seed=2)
+    turned = [(b, a) for a, b in string_oracle.plant_edits(pairs[:200], seed=3)]
+    corpora = {"a": Given([pairs[:300], pairs[300:]], symmetric=True), "b": Given([edited]), "c": Given([turned], symmetric=True)}
+    found = run(corpora, DedupeConfig(floor=floor))
+    assert len(found.edges) > 150
+    assert min(judge(found, floor, 0.8).values()) >= 0.99
+
+
+def test_recall_on_edited_real_texts(real_corpora: Path) -> None:
+    rng = random.Random(4)
+    corpora = {}
+    for name, (pairs, symmetric) in real_pairs(real_corpora).items():
+        drawn = rng.sample(list(pairs), 400)
+        edited = string_oracle.plant_edits(drawn, seed=5)
+        corpora[name] = Given([drawn + edited[:200]], symmetric)
+        turned = [(b, a) for a, b in edited[200:]]
+        corpora[name + "_edited"] = Given([turned if symmetric else edited[200:]], symmetric)
+    found = run(corpora)
+    assert sum(swapped for _, swapped in found.edges.values()) > 50
+    assert min(judge(found, 0.6, 0.8).values()) >= 0.99
+
+
+@pytest.mark.parametrize("long", [*range(15, 27)])
+@pytest.mark.parametrize("short", [6, 15, 18, 19, 20, 21])
+def test_every_length_meets_across_the_borders(short: int, long: int) -> None:
+    text = CHARACTERS[:long]
+    corpora = {"a": Given([[(text[:short], "甲" * 5), (CHARACTERS[50:80], text[-short:])]]), "b": Given([[(text, "甲" * 5), (CHARACTERS[50:80], text)]])}
+    found = run(corpora, DedupeConfig(num_perm=512))
+    expected = string_oracle.every_pair(found.records, 0.6)
+    assert found.edges == {pair: (np.float32(similarity), swapped) for pair, (similarity, swapped) in expected.items()}
+
+
+def test_the_swapped_only_between_symmetric_corpora() -> None:
+    a, b = PLAIN[:12], PLAIN[12:]
+    turned = [(b, a + "吗")]
+    assert run({"s": Given([[(a, b)]], True), "t": Given([turned], True)}).edges == {(0, 1): (pytest.approx(11 / 12), True)}
+    assert run({"s": Given([[(a, b)]], True), "t": Given([turned], False)}).edges == {}
+    assert run({"s": Given([[(a, b)]], True), "t": Given([[(b, a)]], True)}).edges == {(0, 1): (1.0, True)}
+    assert run({"s": Given([[(a, b)]], True), "t": Given([[(b, a)]], False)}).edges == {}
+
+
+def test_both_sides_must_be_alike() -> None:
+    context = PLAIN + CHARACTERS[:200]
+    pairs = [("哪一年建成的大桥", context), ("谁设计了这座大桥", context), ("哪一年建成的大桥呢", context)]
+    assert run({"a": Given([pairs])}).edges == {(0, 2): (0.875, False)}
+
+
+@pytest.mark.parametrize(("a", "b"), [("2", "3"), ("12", "1和2"), ("", "1"), ("", "不"), ("没", ""), ("非", "未"), ("无", "无无")])
+def test_other_digits_or_negations_are_no_duplicates(a: str, b: str) -> None:
+    text, other = PLAIN + a, PLAIN + b
+    assert run({"a": Given([[(text, PLAIN), (other, PLAIN)]])}).edges == {}
+    assert run({"a": Given([[(PLAIN, text), (PLAIN, other)]])}).edges == {}
+    assert len(set(run({"a": Given([[(text, "甲"), (other, "乙")]])}).text_groups)) == 2
+
+
+def test_corpora_that_are_not_near_take_part_in_exact_copies_only() -> None:
+    pairs = [(PLAIN, PLAIN[:12]), (PLAIN + "吗", PLAIN[:12])]
+    found = run({"a": Given([pairs], near=False), "b": Given([pairs], near=True)})
+    assert found.edges == {(0, 2): (1.0, False), (1, 3): (1.0, False), (2, 3): (pytest.approx(np.float32(1 / (1 + 1 / 35)), abs=0.01), False)}
+    assert len(set(found.classes)) == 4
+    alone = run({"a": Given([pairs], near=False)})
+    assert alone.edges == {}
+    assert len(set(alone.text_groups)) == 2
+    assert len(set(found.text_groups)) == 1  # corpus b brings both keys together
+
+
+def test_near_off_in_the_recipe() -> None:
+    pairs = [(PLAIN, PLAIN[:12]), (PLAIN + "吗", PLAIN[:12]), (PLAIN, PLAIN[:12] + "。")]
+    found = run({"a": Given([pairs])}, DedupeConfig(near=False))
+    assert found.edges == {(0, 2): (1.0, False)}
+    assert found.classes[0] == found.classes[2] != found.classes[1]
+    assert len(set(found.text_groups)) == 2
+
+
+def test_classes_are_copies_by_match_key_with_equal_flags() -> None:
+    pairs = [("花呗怎么还款？", "Ａ银行"), ("花唄怎麼還款", "a银行。"), ("a银行", "花呗怎么还款")]
+    found = run({"a": Given([pairs], True), "b": Given([pairs[:1]], False)})
+    assert found.classes[0] == found.classes[1]
+    assert len(set(found.classes)) == 3
+    assert found.edges == {(0, 1): (1, False), (0, 2): (1, True), (1, 2): (1, True), (0, 3): (1, False), (1, 3): (1, False)}
+
+
+def test_code_keeps_its_signs() -> None:
+    pairs = [("年龄大于3的学生有几个", "SELECT  a FROM t"), ("年龄大于3的学生有几个", "select a from t"), ("年龄大于3的学生有几个", "SELECT a FROM t")]
+    code = run({"a": Given([pairs], near=False, code_sides=frozenset({"text_pos"}))})
+    assert code.edges == {(0, 2): (1.0, False)}
+    assert len(run({"a": Given([pairs])}).edges) == 3
+
+
+def test_side_groups_are_components() -> None:
+    pairs = made_up(300, seed=6)
+    edited = string_oracle.plant_edits(pairs, seed=7)
+    again = string_oracle.plant_edits(edited, seed=8)
+    apart = string_oracle.plant_edits(pairs, seed=9)
+    found = run({"a": Given([pairs + edited, again]), "b": Given([apart], near=False)})
+    near = {key for text, pos, _, is_near in found.records if is_near for key in (text, pos)}
+    least = string_oracle.components(near, 0.8)
+    assert len(set(least.values())) < len(near) - 100
+    for (text, pos, _, _), text_group, pos_group in zip(found.records, found.text_groups, found.pos_groups, strict=True):
+        for key, group in ((text, text_group), (pos, pos_group)):
+            assert group == xxhash.xxh3_64_intdigest(least.get(key, key).encode())
+
+
+def test_the_order_of_rows_and_corpora_changes_nothing() -> None:
+    pairs = made_up(200, seed=10)
+    edited = string_oracle.plant_edits(pairs, seed=11)
+    first = run({"a": Given([pairs], True), "b": Given([edited], True)})
+    order = list(range(200))
+    random.Random(12).shuffle(order)
+    second = run({"b": Given([[edited[i] for i in order]], True), "a": Given([[pairs[i] for i in order[:50]], [pairs[i] for i in order[50:]]], True)})
+    back = [200 + order.index(i) for i in range(200)] + [order.index(i) for i in range(200)]
+    assert first.class_edges.equals(second.class_edges)
+    assert first.classes == [second.classes[i] for i in back]
+    assert first.text_groups == [second.text_groups[i] for i in back]
+    assert first.receipt == second.receipt
+
+
+def test_bytes_depend_on_neither_threads_nor_hash_seed(tmp_path: Path) -> None:
+    pairs = made_up(500, seed=13)
+    edited = string_oracle.plant_edits(pairs, seed=14)
+    inputs = write(tmp_path, {"a": Given([pairs], True), "b": Given([edited], True)})
+    script = """
+import hashlib, sys
+from pathlib import Path
+import pipeline.minhash.keys as keys
+from pipeline.dedupe import DedupeInput, dedupe
+from pipeline.manifest.settings import DedupeConfig
+keys._BLOCK = 64
+folder, out = Path(sys.argv[1]), Path(sys.argv[2])
+out.mkdir()
+dedupe([DedupeInput(n, [folder / n / "text-00000.parquet"], True, True) for n in "ab"], out, DedupeConfig())
+print([hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(out.rglob("*.parquet"))])
+"""
+    told = []
+    for seed, threads in (("0", "1"), ("7", "2")):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "NUMBA_NUM_THREADS": threads, "PYTHONPATH": str(ROOT)}
+        command = [sys.executable, "-c", script, str(tmp_path), str(tmp_path / f"out{seed}")]
+        told.append(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    assert len(inputs) == 2
+    assert told[0].count(",") == 2
+    assert told[0] == told[1]
+    here = hashlib.sha256((tmp_path / "out0" / "edges.parquet").read_bytes()).hexdigest()
+    assert here in told[0]
+
+
+def test_a_huge_bucket_still_leads_every_copy_to_one_that_stays() -> None:
+    rng = random.Random(15)
+    places = rng.sample([(at, new) for at in range(90) for new in range(100, 300)], WHOLE + 200)
+    base = CHARACTERS[:90]
+    pairs = [(base[:at] + CHARACTERS[new] + base[at + 1 :], PLAIN) for at, new in places]
+    found = run({"a": Given([pairs])}, DedupeConfig(num_perm=32, floor=0.8))
+    assert found.receipt["huge_buckets"] > 0
+    near = defaultdict(set)
+    for (i, j), (similarity, _) in found.edges.items():
+        assert similarity == np.float32(string_oracle.similarity(*(found.records[at][0] for at in (i, j))))
+        near[i].add(j)
+        near[j].add(i)
+    kept: set[int] = set()
+    for i in range(len(pairs)):
+        if not near[i] & kept:
+            kept.add(i)
+    assert len(kept) < 10
+    assert len(set(found.text_groups)) == 1
+
+
+def test_nothing_in_nothing_out() -> None:
+    assert run({}).receipt["records"] == 0
+    empty = run({"a": Given([[]])})
+    assert (empty.classes, empty.edges) == ([], {})
+    assert run({"a": Given([[("", "")]])}).classes == [0]
+
+
+@settings(deadline=None)
+@given(st.lists(st.lists(st.sampled_from([0, 1, 2, 5, 2**63, 2**64 - 1]) | st.integers(0, 2**64 - 1), max_size=700), max_size=5))
+def test_index_numbers_like_a_dict(batches: list[list[int]]) -> None:
+    index, known = Index(), dict[int, int]()
+    for batch in batches:
+        numbers, fresh = index.add(np.array(batch, np.uint64))
+        for value, number, is_fresh in zip(batch, numbers.tolist(), fresh.tolist(), strict=True):
+            assert is_fresh == (value not in known)
+            assert number == known.setdefault(value, len(known))
+    assert index.count == len(known)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 9)), max_size=60))
+def test_buckets_hold_who_shares_a_key_and_give_all_pairs(entries: list[tuple[int, int]]) -> None:
+    band_keys, owners = np.array([e[0] for e in entries], np.uint64), np.array([e[1] for e in entries], np.int64)
+    met = buckets(band_keys)
+    held = defaultdict(list)
+    for i, (key, _) in enumerate(entries):
+        held[key].append(i)
+    expected = [same for same in held.values() if len(same) > 1]
+    assert [m.tolist() for m in np.split(met.members, met.bounds[1:-1])] == (expected or [[]])
+    pairs = {(int(p) >> 32, int(p) & 0xFFFFFFFF) for block in met.pairs(owners) for p in block}
+    assert pairs == {(a, b) for same in expected for i in same for j in same if (a := entries[i][1]) < (b := entries[j][1])}
+
+
+@given(st.lists(st.floats(0, 100, allow_nan=False), min_size=1, max_size=40, unique=True))
+def test_everyone_leads_or_follows(places: list[float]) -> None:
+    compared: set[tuple[int, int]] = set()
+
+    def compare(leader: int, rest: np.ndarray) -> np.ndarray:
+        compared.update((leader, int(other)) for other in rest)
+        return np.array([float(abs(places[leader] - places[i]) <= 5) for i in rest])
+
+    by_leaders(np.arange(len(places)), compare, 0.5)
+    followers = {b for a, b in compared if abs(places[a] - places[b]) <= 5}
+    assert not followers & {leader for leader, _ in compared}
+    standing = [i for i in range(len(places)) if i not in followers]
+    assert {(i, j) for i in standing for j in standing if i < j} <= compared
