@@ -203,6 +203,15 @@ def test_short_queries_count_only_as_a_pair(bench: Workbench) -> None:
     assert outputs.reasons == [None] * 3 + ["benchmark_pair"] * 4 + [None]
 
 
+def test_the_shorter_of_two_near_keys_must_be_long_enough(bench: Workbench) -> None:
+    bench.benchmark("Eight", queries=["怎么退换货呢请问"])
+    bench.benchmark("Seven", queries=["如何注销老账户"])
+    texts = ["怎么退换货呢请", "怎么退换货呢请问", "如何注销老账户呢", "如何注销老账户"]
+    records = [(text, "答") for text in texts]
+    assert bench.run(records).reasons == [None, "benchmark_query", None, None]
+    assert bench.run(records, config=DecontaminateConfig(min_chars=7), out="seven").reasons == ["benchmark_query"] * 4
+
+
 def test_a_pair_is_near_on_both_sides_and_the_smaller_similarity_counts(bench: Workbench) -> None:
     bench.benchmark("Pairs", pairs=[("如何更换花呗绑定的银行卡号码", "花呗更改绑定银行卡的方法是什么")])
     both = ("花呗更改绑定银行卡的方法是什么呢", "如何更换花呗绑定的银行卡号码")
@@ -248,6 +257,13 @@ def test_joined_texts_are_compared_with_both_sides_together(bench: Workbench) ->
 def test_joined_texts_are_still_compared_side_by_side(bench: Workbench) -> None:
     bench.benchmark("Clustering", joined=["基于深度学习的图像检索方法"])
     assert bench.run([("基于深度学习的图像检索方法", "摘要")]).reasons == ["benchmark_query"]
+
+
+def test_a_text_joined_in_one_task_only_is_joined_for_that_task_only(bench: Workbench) -> None:
+    title, body = "基于深度学习的图像检索方法", "本文提出一种新的图像检索方法"
+    bench.benchmark("Documents", joined=[title + body])
+    bench.benchmark("Sentences", queries=[title + body])
+    assert bench.run([(title, body)]).flags == [["contaminated:Documents"]]
 
 
 def test_instruction_data_is_searched_for_queries_inside(bench: Workbench) -> None:
@@ -333,14 +349,22 @@ def test_the_most_similar_task_is_named_and_ties_go_by_name(bench: Workbench) ->
     assert marks[0]["flags"] == ["contaminated:Alpha", "contaminated:Beta", "contaminated:Zeta"]
 
 
+def test_ties_go_by_task_before_reason(bench: Workbench) -> None:
+    bench.benchmark("Zeta", queries=[QUERY])
+    bench.benchmark("Alpha", pairs=[("晴", QUERY)])
+    mark = bench.run([(QUERY, "晴")]).rows("marks")[0]
+    assert (mark["against"], mark["reason"]) == ("Alpha", "benchmark_pair")
+
+
 def test_code_sides_are_compared_for_equality_only(bench: Workbench) -> None:
     bench.benchmark("Sql", queries=["select name from staff where age > 30 and city = 'beijing'"])
     records: list[Record] = [
         ("问题一", "SELECT name FROM staff WHERE age > 30 AND city = 'beijing'"),
         ("问题二", "SELECT name FROM staff WHERE age > 30 AND city = 'beijing' LIMIT"),
+        ("SELECT name FROM staff WHERE age > 30 AND city = 'beijing' LIMIT", "同一段文字在文本一侧"),
     ]
-    assert bench.run(records, code_sides={"text_pos"}).reasons == ["benchmark_query", None]
-    assert bench.run(records, out="prose").reasons == ["benchmark_query", "benchmark_query"]
+    assert bench.run(records, code_sides={"text_pos"}).reasons == ["benchmark_query", None, "benchmark_query"]
+    assert bench.run(records, out="prose").reasons == ["benchmark_query"] * 3
 
 
 def test_no_benchmarks_and_no_rows(bench: Workbench) -> None:
@@ -398,8 +422,8 @@ def test_lists_of_a_pair_go_side_by_side(bench: Workbench) -> None:
 
 
 def test_a_benchmark_without_any_text_is_an_error(bench: Workbench) -> None:
+    part = PART | {"texts": [{"role": "query", "text": "q", "where": "n = 2"}]}
     with pytest.raises(CurationError, match="benchmark t: its 1 rows give no text"):
-        part = PART | {"texts": [{"role": "query", "text": "q", "where": "n = 2"}]}
         bench.index_rows("T", part, [{"q": "一", "n": 1}])
 
 
@@ -509,11 +533,10 @@ def varied(rng: random.Random, text: str) -> str:
     return (text[:at] + added + text[at + (kind != 2) :]) or text
 
 
-@pytest.mark.parametrize("inside", [False, True])
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize(("seed", "inside"), [(0, False), (1, True)])
 def test_agrees_with_plain_string_sets(bench: Workbench, seed: int, inside: bool) -> None:
     rng = random.Random(seed)
-    config = DecontaminateConfig(threshold=0.7, min_chars=6, inside_chars=12)
+    config = DecontaminateConfig(threshold=0.7, min_chars=9, inside_chars=12)
     oracle = Oracle(config)
 
     def made(low: int = 1, high: int = 34) -> str:

@@ -9,8 +9,9 @@ from pathlib import Path
 from pipeline.convert.finish import Finisher
 from pipeline.convert.plan import PartPlan, plan
 from pipeline.convert.rows import Raw, only_bad, raw_records
-from pipeline.convert.tally import Tally
-from pipeline.layouts import BadRow, read_rows
+from pipeline.convert.tally import Tally, Unread
+from pipeline.errors import UsageError
+from pipeline.layouts import read_rows
 from pipeline.manifest.corpus import Corpus
 from pipeline.record import LABELLED_SCHEMA, QUARANTINE_SCHEMA, TEXT_SCHEMA
 from pipeline.shards import ShardWriter
@@ -41,6 +42,8 @@ def convert(corpus: Corpus, files: Sequence[SourceFile], out: Path, sample: int 
         FormatError, DriftError: a file is not as declared; DriftError also where measured counts do not hold.
         BadRowsError: more rows are malformed than `max_bad_rows` allows.
     """
+    if sample is not None and sample < 1:
+        raise UsageError(corpus.name, f"a sample of {sample} records is none", "give a number from 1 on")
     plans = [plan(corpus, index) for index in range(len(corpus.parts))]
     by_label = not any(plan.selects for plan in plans)
     finisher = Finisher(corpus)
@@ -77,10 +80,8 @@ def convert(corpus: Corpus, files: Sequence[SourceFile], out: Path, sample: int 
 def _raw(corpus: Corpus, files: Sequence[SourceFile], plans: Sequence[PartPlan]) -> Iterator[tuple[SourceFile, Raw]]:
     """What the rows of each file give, batch by batch; rows that cannot be read come with the batch they stand in."""
     for file in files:
-        unread: list[BadRow] = []
-        for batch in read_rows(file.path, corpus.parts[file.part], unread.append, f"{corpus.name} {file.name}"):
-            last = int(batch.rows[-1])
-            yield file, raw_records(batch, plans[file.part], [bad for bad in unread if bad.row < last])
-            unread[:] = [bad for bad in unread if bad.row > last]
-        if unread:
-            yield file, only_bad(sorted(unread))
+        unread = Unread(corpus, file)
+        for batch in read_rows(file.path, corpus.parts[file.part], unread, f"{corpus.name} {file.name}"):
+            yield file, raw_records(batch, plans[file.part], unread.before(int(batch.rows[-1])))
+        if unread.rows:
+            yield file, only_bad(sorted(unread.rows))

@@ -16,8 +16,10 @@ from pipeline.record import QUARANTINE_SCHEMA
 from pipeline.shards import ShardWriter
 from pipeline.source import SourceFile
 
-#: From so many quarantined rows on, a corpus most of whose rows are bad is given up without reading the rest.
-_HOPELESS_ROWS = 10_000
+#: From so many unreadable rows on, a file most of whose rows are so is given up without reading the rest.
+HOPELESS_ROWS = 10_000
+#: So many bad rows are named in an error.
+_TOLD_ROWS = 3
 
 
 @dataclass
@@ -36,6 +38,40 @@ class Count:
             setattr(self, name, getattr(self, name) + value)
 
 
+class Unread:
+    """Takes the rows of one file that cannot be read, until the batch they stand in comes.
+
+    Raises BadRowsError when most rows so far are bad: such a file would give no batch, and its rows pile up.
+    """
+
+    def __init__(self, corpus: Corpus, file: SourceFile) -> None:
+        self._corpus, self._file = corpus, file
+        self._count = 0
+        self._first: list[str] = []
+        self.rows: list[BadRow] = []
+
+    def __call__(self, bad: BadRow) -> None:
+        self.rows.append(bad)
+        self._count += 1
+        if len(self._first) < _TOLD_ROWS:
+            self._first.append(f"{self._file.name}#{bad.row}: {bad.reason}")
+        seen = bad.row + 1
+        if self._count >= HOPELESS_ROWS and self._count > seen * max(0.5, self._corpus.max_bad_rows):
+            cause = f"{self._count} of the first {seen} rows of {self._file.name} are malformed"
+            raise _too_many(self._corpus, cause, self._first)
+
+    def before(self, row: int) -> list[BadRow]:
+        """The rows up to this one, once."""
+        taken = [bad for bad in self.rows if bad.row < row]
+        self.rows = [bad for bad in self.rows if bad.row > row]
+        return taken
+
+
+def _too_many(corpus: Corpus, cause: str, first: Sequence[str]) -> BadRowsError:
+    told = f"{cause} (max_bad_rows {corpus.max_bad_rows:.2%}). The first: {'; '.join(first)}"
+    return BadRowsError(corpus.name, told, "mend columns, layout or encoding of the part")
+
+
 class Tally:
     """Counts per part and split, and the quarantine of one corpus."""
 
@@ -45,7 +81,7 @@ class Tally:
         self._first_bad: list[str] = []
 
     def add(self, file: SourceFile, raw: Raw) -> None:
-        """Count what some rows gave, and write the bad ones. Raises BadRowsError when nearly all rows are bad."""
+        """Count what some rows gave, and write the bad ones."""
         used = pl.concat([raw.records["at"], raw.labelled["at"]]).n_unique()
         bad = len(raw.quarantined)
         rows = len(raw.rows)
@@ -53,14 +89,11 @@ class Tally:
         self._counts.setdefault((file.part, file.split), Count()).add(count)
         if bad:
             self._write(file, raw.quarantined)
-            total = self.total()
-            if total.quarantined >= _HOPELESS_ROWS and total.quarantined * 2 > total.read:
-                self.refuse_bad_rows()
 
     def _write(self, file: SourceFile, rows: Sequence[BadRow]) -> None:
         locators = [f"{file.name}#{bad.row}" for bad in rows]
         told = zip(locators, rows, strict=True)
-        self._first_bad += [f"{at}: {bad.reason}" for at, bad in told][: 3 - len(self._first_bad)]
+        self._first_bad += [f"{at}: {bad.reason}" for at, bad in told][: _TOLD_ROWS - len(self._first_bad)]
         columns = [
             [self._corpus.name] * len(rows),
             [self._corpus.parts[file.part].sub_source] * len(rows),
@@ -81,9 +114,7 @@ class Tally:
     def refuse_bad_rows(self) -> None:
         """Raises BadRowsError when more rows are quarantined than the corpus allows."""
         if fault := self._bad_rows():
-            name, cause = self._corpus.name, f"{fault} (max_bad_rows {self._corpus.max_bad_rows:.2%})"
-            first = "; ".join(self._first_bad)
-            raise BadRowsError(name, f"{cause}. The first: {first}", "mend columns, layout or encoding of the part")
+            raise _too_many(self._corpus, fault, self._first_bad)
 
     def warnings(self, *, whole: bool, asserted: bool) -> list[str]:
         """What does not fail the corpus but must be said: claimed counts that do not hold, bad rows of a cut sample.

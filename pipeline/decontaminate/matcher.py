@@ -80,6 +80,7 @@ class Matcher:
 
     def _verified(self, keys: Keys, at: Ints, other: Ints) -> pl.DataFrame:
         similarity = jaccard(keys, at, self.keys, other, self.threshold)
+        # Bands hold differing traits apart already, as far as a hash can.
         kept = (similarity >= self.threshold) & (keys.traits[at] == self.keys.traits[other])
         kept &= keys.hashes[at] != self.keys.hashes[other]
         at, other = at[kept], other[kept]

@@ -38,7 +38,7 @@ class Buckets:
             first = last
 
     def huge(self, owners: Ints) -> Iterator[Ints]:
-        """The distinct owners of each larger bucket, ascending."""
+        """The distinct owners of each larger bucket."""
         for i in np.flatnonzero(np.diff(self.bounds) > WHOLE):
             yield np.unique(owners[self.members[self.bounds[i] : self.bounds[i + 1]]])
 
@@ -62,20 +62,23 @@ def buckets(band_keys: Hashes) -> Buckets:
     return Buckets(bounds, members)
 
 
-def by_leaders(owners: Ints, compare: Callable[[int, Ints], Floats], threshold: float) -> None:
+def by_leaders(owners: Ints, compare: Callable[[int, Ints], Floats], threshold: float, follow: int = 1) -> None:
     """Leader clustering of one huge bucket: `compare(leader, others)` records what it finds and gives similarities.
 
-    The first owner leads and is compared with all others; those within `threshold` follow it and drop out, the first of
-    the rest leads next. So, for a bucket that needs at most LEADERS leaders, every owner is a leader or within `threshold`
-    of one, and every two leaders have been compared. After LEADERS leaders the rest of the bucket is let go: time stays
-    linear in its size, and its members still meet in the other bands, whose buckets cut them differently.
+    The first owner leads and is compared with all others; then the next that stands leads. An owner drops out once it
+    is within `threshold` of `follow` leaders. So, for a bucket that needs at most LEADERS leaders, every owner was
+    compared with everyone, as a leader, or is within `threshold` of `follow` owners that come before it; and whoever
+    walks the bucket in this order, keeping what has no edge to a kept one, keeps no two duplicates unless `follow`
+    leaders of one owner are all gone. After LEADERS leaders the rest is let go: time stays linear in the size of the
+    bucket, and its members still meet in the other bands, whose buckets cut them differently.
     """
-    rest = owners
+    rest, near = owners, np.zeros(len(owners), np.int64)
     for _ in range(LEADERS):
         if len(rest) < 2:
             return
-        leader, rest = int(rest[0]), rest[1:]
-        rest = rest[compare(leader, rest) < threshold]
+        leader, rest, near = int(rest[0]), rest[1:], near[1:]
+        near = near + (compare(leader, rest) >= threshold)
+        rest, near = rest[near < follow], near[near < follow]
 
 
 @kernel

@@ -19,6 +19,8 @@ from pipeline.minhash.keys import Floats, Hashes, Ints
 BANDS_AT_ONCE = 32
 #: Edges under the threshold that one class may bring home from one huge bucket.
 LEADER_EDGES = 16
+#: Leaders at the threshold that every class of a huge bucket is told of, lest some of them are removed by other stages.
+FOLLOW = 4
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -114,7 +116,10 @@ def _keep(
 
 
 def _lead(keys: Keys, classes: Classes, owners: Ints, config: DedupeConfig, edges: Edges) -> None:
-    """Leader edges of one huge bucket: all at the threshold, under it LEADER_EDGES per class."""
+    """Leader edges of one huge bucket: FOLLOW at the threshold, under it LEADER_EDGES per class.
+
+    Leaders come in the order in which `resolve` walks, so that those it keeps are those that the others point to.
+    """
     brought = np.zeros(len(owners), np.int64)
     edges.huge_buckets += len(owners) > WHOLE
 
@@ -129,7 +134,7 @@ def _lead(keys: Keys, classes: Classes, owners: Ints, config: DedupeConfig, edge
         edges.add(np.full(int(kept.sum()), leader), rest[kept], text[kept], pos[kept], swapped[kept])
         return similarity
 
-    by_leaders(owners, compare, config.threshold)
+    by_leaders(owners[np.argsort(classes.priority[owners])], compare, config.threshold, FOLLOW)
 
 
 def _compare(

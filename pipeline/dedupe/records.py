@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,13 +24,17 @@ SIDES = ("text", "text_pos")
 
 @dataclass(frozen=True)
 class DedupeInput:
-    """One corpus: its text shards, and what its manifest says of it. Without `near` only exact copies count."""
+    """One corpus: its text shards, and what its manifest says of it. Without `near` only exact copies count.
+
+    `rank` is where its records stand when `resolve` walks them, lower first; only huge buckets ask for it.
+    """
 
     corpus: str
     shards: Sequence[Path]
     symmetric: bool
     near: bool
     code_sides: frozenset[str] = frozenset()
+    rank: int = 0
 
 
 @dataclass(frozen=True)
@@ -37,13 +42,15 @@ class Classes:
     """Classes of records with equal ordered keys and equal flags, numbered in the order of exactly these four columns.
 
     `text` and `pos` are positions in the distinct keys, which stand in the order of their hashes; so neither the order
-    of inputs nor that of rows decides any number.
+    of inputs nor that of rows decides any number. `priority` is the place of a class' best record in the order of rank
+    and record_id.
     """
 
     text: Ints
     pos: Ints
     symmetric: npt.NDArray[np.bool_]
     near: npt.NDArray[np.bool_]
+    priority: Ints
 
     def __len__(self) -> int:
         return len(self.text)
@@ -74,7 +81,7 @@ def pack_class(
 
 
 def gather(inputs: Sequence[DedupeInput]) -> Gathered:
-    """Reads every shard once, batch by batch; holds each distinct key once and 8 bytes per record.
+    """Reads every shard once, batch by batch; holds each distinct key once and 16 bytes per record.
 
     Keys are told apart by their xxh3-64: among 50 million distinct ones two share it with a chance of 1 in 15,000.
     """
@@ -92,41 +99,66 @@ def gather(inputs: Sequence[DedupeInput]) -> Gathered:
         hashes.append(hashed[fresh])
         return number[distinct.indices.to_numpy()].astype(np.uint32)
 
-    sides: list[list[list[npt.NDArray[np.uint32]]]] = []
+    read: list[list[_Shard]] = []
     for given in inputs:
-        sides.append([])
+        read.append([])
         for shard in given.shards:
+            batches = [_Shard(*(np.zeros(0, kind) for kind in (np.uint32, np.uint32, np.uint64)))]
             with pq.ParquetFile(shard) as file:
-                read = [
-                    [numbers(batch.column(side), side in given.code_sides) for side in SIDES]
-                    for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=list(SIDES), use_threads=False)
-                ]
-            nothing = np.zeros(0, np.uint32)
-            sides[-1].append([np.concatenate([nothing, *(batch[side] for batch in read)]) for side in range(2)])
+                for batch in file.iter_batches(ROW_GROUP_ROWS, columns=["record_id", *SIDES], use_threads=False):
+                    sides = (numbers(batch.column(side), side in given.code_sides) for side in SIDES)
+                    batches.append(_Shard(*sides, _leading(batch.column("record_id"))))
+            read[-1].append(_Shard(*(np.concatenate(column) for column in zip(*batches, strict=True))))
 
     flat = np.concatenate(hashes)
     order = np.argsort(flat)
     rank = np.empty(len(flat), np.int64)
     rank[order] = np.arange(len(flat))
     held = pa.concat_arrays(strings)
-    classes, members = _classify(inputs, sides, rank)
+    classes, members = _classify(inputs, read, rank)
     return Gathered(Keys.of(held, flat, order), held, order, classes, members)
 
 
+class _Shard(NamedTuple):
+    """Per record: the numbers of its keys, and the first half of its id."""
+
+    text: npt.NDArray[np.uint32]
+    pos: npt.NDArray[np.uint32]
+    ids: Hashes
+
+
+def _leading(ids: pa.Array) -> Hashes:
+    """The first 16 of 32 hex digits as a number, which sorts as the ids do."""
+    digits = pl.Series(ids, dtype=pl.String).str.slice(0, 16)
+    return digits.str.to_integer(base=16, dtype=pl.UInt64).to_numpy()
+
+
 def _classify(
-    inputs: Sequence[DedupeInput], sides: list[list[list[npt.NDArray[np.uint32]]]], rank: Ints
+    inputs: Sequence[DedupeInput], read: list[list[_Shard]], rank: Ints
 ) -> tuple[Classes, list[list[npt.NDArray[np.uint32]]]]:
     codes = [
-        [pack_class(rank[text], rank[pos], given.symmetric, given.near) for text, pos in shards]
-        for given, shards in zip(inputs, sides, strict=True)
+        [pack_class(rank[shard.text], rank[shard.pos], given.symmetric, given.near) for shard in shards]
+        for given, shards in zip(inputs, read, strict=True)
     ]
     distinct = np.unique(np.concatenate([np.zeros(0, np.uint64), *(code for shards in codes for code in shards)]))
     members = [[np.searchsorted(distinct, code).astype(np.uint32) for code in shards] for shards in codes]
+    best = np.full(len(distinct), np.iinfo(np.int64).max)
+    for given, numbers in zip(inputs, members, strict=True):
+        for number in numbers:
+            best[number] = np.minimum(best[number], given.rank)
+    least = np.full(len(distinct), np.iinfo(np.uint64).max)
+    for given, shards, numbers in zip(inputs, read, members, strict=True):
+        for shard, number in zip(shards, numbers, strict=True):
+            mine = best[number] == given.rank
+            np.minimum.at(least, number[mine], shard.ids[mine])
+    priority = np.empty(len(distinct), np.int64)
+    priority[np.lexsort((least, best))] = np.arange(len(distinct))
     key = np.uint64((1 << 31) - 1)
     classes = Classes(
         (distinct >> np.uint64(33)).astype(np.int64),
         (distinct >> np.uint64(2) & key).astype(np.int64),
         (distinct & np.uint64(2)) > 0,
         (distinct & np.uint64(1)) > 0,
+        priority,
     )
     return classes, members
