@@ -234,3 +234,10 @@ def test_tombstones_are_read_and_checked(tmp_path: Path) -> None:
 def test_a_missing_folder_is_wrong_usage(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such folder"):
         read_catalog([tmp_path / "nowhere"])
+
+
+def test_two_benchmarks_of_one_task_are_an_error(tmp_path: Path) -> None:
+    part = {"files": {"test": "x.txt"}, "layout": "txt", "texts": [{"role": "query", "text": "line"}]}
+    told = {"task": "Same", "source": {"kind": "local", "root": "."}, "splits": ["test"], "parts": [part]}
+    folder = write_manifests(tmp_path, [corpus("a")], benchmarks=[{"name": "one", **told}, {"name": "two", **told}])
+    assert [(Path(p.file).name, p.key) for p in problems_of(folder)] == [("two.yaml", "task")]

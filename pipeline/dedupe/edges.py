@@ -34,7 +34,9 @@ class Edges:
     _found: list[pl.DataFrame] = field(default_factory=list)
 
     def add(self, a: Ints, b: Ints, text: Floats, pos: Floats, swapped: npt.NDArray[np.bool_] | bool) -> None:
-        """Records edges between classes a[i] and b[i], in any order."""
+        """Records edges between classes a[i] and b[i], in any order; `text` is the similarity of a's text."""
+        turn = (a > b) & swapped
+        text, pos = np.where(turn, pos, text), np.where(turn, text, pos)
         self._found.append(
             pl.DataFrame(
                 {
@@ -69,8 +71,8 @@ def exact_edges(classes: Classes, edges: Edges) -> None:
         edges.add(a, b, ones, ones, swapped)
 
     for apart in (1, 2, 3):  # the up to four classes of one ordered pair of keys stand side by side
-        a = np.flatnonzero(codes[apart:] >> np.uint64(2) == codes[:-apart] >> np.uint64(2)) if len(codes) > apart else []
-        a = np.asarray(a, np.int64)
+        pairs = codes >> np.uint64(2)
+        a = np.flatnonzero(pairs[apart:] == pairs[: max(len(pairs) - apart, 0)])
         join(a, a + apart, False)
     turned = np.flatnonzero(classes.symmetric & (classes.text < classes.pos))
     for near in (False, True):
@@ -202,6 +204,6 @@ class _Entries:
 
     def band_keys(self, parts: Hashes, band: int) -> Hashes:
         following = parts[(band + 1) % len(parts)]
-        keys = parts[band, self.one] + following[self.two] * _MIX
+        keys: Hashes = parts[band, self.one] + following[self.two] * _MIX
         keys[self.lone] += parts[band, self.two[self.lone]]
         return keys

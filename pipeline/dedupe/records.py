@@ -19,6 +19,7 @@ from pipeline.minhash.keys import Hashes, Ints
 from pipeline.normalize import key_hash, match_key
 from pipeline.record import ROW_GROUP_ROWS
 
+Numbers = npt.NDArray[np.uint32]
 SIDES = ("text", "text_pos")
 
 
@@ -69,7 +70,7 @@ class Gathered:
     strings: pa.LargeStringArray
     order: Ints
     classes: Classes
-    members: list[list[npt.NDArray[np.uint32]]]
+    members: list[list[Numbers]]
 
 
 def pack_class(
@@ -77,7 +78,8 @@ def pack_class(
 ) -> Hashes:
     """31 bits for each key, one for each flag: room for two thousand million distinct keys."""
     flags = np.asarray(symmetric).astype(np.uint64) << np.uint64(1) | np.asarray(near).astype(np.uint64)
-    return text.astype(np.uint64) << np.uint64(33) | pos.astype(np.uint64) << np.uint64(2) | flags
+    packed: Hashes = text.astype(np.uint64) << np.uint64(33) | pos.astype(np.uint64) << np.uint64(2) | flags
+    return packed
 
 
 def gather(inputs: Sequence[DedupeInput]) -> Gathered:
@@ -89,7 +91,7 @@ def gather(inputs: Sequence[DedupeInput]) -> Gathered:
     strings: list[pa.LargeStringArray] = [pa.array([], pa.large_string())]
     hashes: list[Hashes] = [np.zeros(0, np.uint64)]
 
-    def numbers(column: pa.Array, code: bool) -> npt.NDArray[np.uint32]:
+    def numbers(column: pa.Array, code: bool) -> Numbers:
         # Passages come once per question, often in a row: every distinct text of a batch is normalised once.
         distinct = column.dictionary_encode()
         keys = match_key(pl.Series(distinct.dictionary, dtype=pl.String), code=code)
@@ -97,18 +99,20 @@ def gather(inputs: Sequence[DedupeInput]) -> Gathered:
         number, fresh = index.add(np.ascontiguousarray(hashed))
         strings.append(keys.filter(pl.Series(fresh)).to_arrow().cast(pa.large_string()))
         hashes.append(hashed[fresh])
-        return number[distinct.indices.to_numpy()].astype(np.uint32)
+        rows: Numbers = number[distinct.indices.to_numpy()].astype(np.uint32)
+        return rows
 
     read: list[list[_Shard]] = []
     for given in inputs:
         read.append([])
         for shard in given.shards:
-            batches = [_Shard(*(np.zeros(0, kind) for kind in (np.uint32, np.uint32, np.uint64)))]
+            batches = [_Shard(np.zeros(0, np.uint32), np.zeros(0, np.uint32), np.zeros(0, np.uint64))]
             with pq.ParquetFile(shard) as file:
                 for batch in file.iter_batches(ROW_GROUP_ROWS, columns=["record_id", *SIDES], use_threads=False):
-                    sides = (numbers(batch.column(side), side in given.code_sides) for side in SIDES)
-                    batches.append(_Shard(*sides, _leading(batch.column("record_id"))))
-            read[-1].append(_Shard(*(np.concatenate(column) for column in zip(*batches, strict=True))))
+                    text, pos = (numbers(batch.column(side), side in given.code_sides) for side in SIDES)
+                    batches.append(_Shard(text, pos, _leading(batch.column("record_id"))))
+            text, pos, ids = (np.concatenate(column) for column in zip(*batches, strict=True))
+            read[-1].append(_Shard(text, pos, ids))
 
     flat = np.concatenate(hashes)
     order = np.argsort(flat)
@@ -122,8 +126,8 @@ def gather(inputs: Sequence[DedupeInput]) -> Gathered:
 class _Shard(NamedTuple):
     """Per record: the numbers of its keys, and the first half of its id."""
 
-    text: npt.NDArray[np.uint32]
-    pos: npt.NDArray[np.uint32]
+    text: Numbers
+    pos: Numbers
     ids: Hashes
 
 
@@ -135,7 +139,7 @@ def _leading(ids: pa.Array) -> Hashes:
 
 def _classify(
     inputs: Sequence[DedupeInput], read: list[list[_Shard]], rank: Ints
-) -> tuple[Classes, list[list[npt.NDArray[np.uint32]]]]:
+) -> tuple[Classes, list[list[Numbers]]]:
     codes = [
         [pack_class(rank[shard.text], rank[shard.pos], given.symmetric, given.near) for shard in shards]
         for given, shards in zip(inputs, read, strict=True)

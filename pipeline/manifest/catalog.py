@@ -143,8 +143,11 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
                 yield from _sql_problems(document, base, select, part.typed_columns)
             if part.labelled is not None:
                 yield from _sql_problems(document, ("parts", i, "labelled"), part.labelled, part.typed_columns)
+    holder: dict[str, str] = {}
     for name, benchmark in catalog.benchmarks.items():
         document = catalog.documents[f"benchmarks/{name}"]
+        if (other := holder.setdefault(benchmark.task, name)) != name:
+            yield document.problem(("task",), f"{benchmark.task} is already the task of benchmark {other}; give each its own")
         for i, of in enumerate(benchmark.parts):
             for kind, group in (("texts", of.texts), ("pairs", of.pairs)):
                 for j, model in enumerate(group):

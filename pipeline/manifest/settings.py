@@ -14,30 +14,34 @@ from pipeline.manifest.corpus import Strict
 #: What a quality rule does with a record it hits.
 Action = Literal["drop", "flag", "off"]
 Ratio = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
 
 
 class QualityConfig(Strict):
-    """Rules of `pipeline.quality`: an action each, and the thresholds they use. Lengths are characters."""
+    """Rules of `pipeline.quality`: an action each, and the thresholds they use. Lengths are characters.
+
+    `docs/quality.md` says what each rule does and why its default is to drop or to flag.
+    """
 
     empty_side: Action = "drop"
     equal_sides: Action = "drop"
     too_short: Action = "drop"
-    min_chars: int = 2
+    min_chars: Count = 2
     too_long: Action = "off"
-    max_chars: int = 20_000
+    max_chars: Count = 20_000
     script_ratio: Action = "drop"
     min_script_ratio: Ratio = 0.5
     markup: Action = "flag"
     repetition: Action = "flag"
     max_repetition: Ratio = 0.5
     refusal: Action = "flag"
-    refusal_chars: int = 80
+    refusal_chars: Count = 80
     template_opening: Action = "flag"
-    template_chars: int = 12
+    template_chars: Count = 12
     max_template_share: Ratio = 0.002
-    min_template_texts: Annotated[int, Field(ge=2)] = 20
+    min_template_texts: Count = 20
     hub_positive: Action = "flag"
-    max_texts_per_positive: int = 20
+    max_texts_per_positive: Count = 20
     generic_title: Action = "flag"
 
 

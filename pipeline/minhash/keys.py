@@ -69,7 +69,8 @@ class Keys:
         data, offsets = _buffers(keys)
         picked = slice(None) if order is None else order
         # Copies: numba compiles anew for arrays that may not be written, as those over Arrow memory.
-        start, end, hashes = (np.array(column[picked]) for column in (offsets[:-1], offsets[1:], hashes))
+        start, end = np.array(offsets[:-1][picked]), np.array(offsets[1:][picked])
+        hashes = np.array(hashes[picked])
         n = len(start)
         chars, doubles, triples = (np.empty(n, np.int32) for _ in range(3))
         traits = np.empty(n, np.uint64)
@@ -92,7 +93,7 @@ def jaccard(
     k follows the shorter key: under 6 characters 1 if equal else 0, under 20 shingles of 2, else of 3 characters. Pairs
     whose set sizes alone keep them under `minimum` are given as 0. Lists grouped by `left_at` are fastest.
     """
-    at, other = (np.require(ids, np.int64, "CW") for ids in (left_at, right_at))
+    at, other = (np.require(ids, np.int64, ["C", "W"]) for ids in (left_at, right_at))
     out = np.empty(len(at), np.float64)
     a = (left.data, left.start, left.end, left.hashes, left.chars, left.doubles, left.triples)
     b = (right.data, right.start, right.end, right.hashes, right.chars, right.doubles, right.triples)
@@ -103,7 +104,7 @@ def jaccard(
 def in_blocks(n: int, work: Callable[[int, int], Any], block: int) -> None:
     """Calls `work(lo, hi)` over 0..n in blocks, on as many threads as numba is set to; blocks write disjoint places."""
     spans = [(lo, min(n, lo + block)) for lo in range(0, n, block)]
-    threads = min(len(spans), numba.config.NUMBA_NUM_THREADS)
+    threads = min(len(spans), int(numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
     if threads < 2:
         for lo, hi in spans:
             work(lo, hi)

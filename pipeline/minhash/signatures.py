@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.minhash.keys import LONG, SHORT, Bytes, Hashes, Ints, Keys, in_blocks, inlined, kernel
+from pipeline.minhash.keys import LONG, SHORT, Hashes, Ints, Keys, in_blocks, inlined, kernel
 
 Words = npt.NDArray[np.uint32]
 

@@ -129,9 +129,14 @@ def simplify_traditional(texts: pl.Series) -> pl.Series:
     return _convert_while(texts, is_traditional)
 
 
+@cache
+def _certain() -> str:
+    """What t2s changes, less what its own phrases keep."""
+    return f"[{''.join(sorted(_changed('t2s') - frozenset(LEFT_BY_PHRASES)))}]"
+
+
 def _is_convertible(texts: pl.Series) -> pl.Series:
-    certain = f"[{''.join(sorted(_changed('t2s') - frozenset(LEFT_BY_PHRASES)))}]"
-    return texts.str.contains(certain) | (texts.str.contains(PHRASES) & ~texts.str.contains(f"[{LEFT_BY_PHRASES}]"))
+    return texts.str.contains(_certain()) | (texts.str.contains(PHRASES) & ~texts.str.contains(f"[{LEFT_BY_PHRASES}]"))
 
 
 def _convert_while(texts: pl.Series, needed: Callable[[pl.Series], pl.Series]) -> pl.Series:

@@ -1,0 +1,141 @@
+"""The profile of one corpus in a build: what the report page shows of its text and its ledger.
+
+It is kept in the store like a stage's output, so that a build in which nothing changed never reads its text again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from pipeline.store import Entry, Receipt, Store, canonical_json, stage_key
+
+#: Pairs shown per corpus, and how much of each text.
+SAMPLES = 5
+SAMPLE_CHARS = 400
+#: Lower ends of the bins of text lengths: 1, 2, 3, 4, 6, 8, 12, 16, 24, ... characters.
+LENGTH_BINS = (1, *sorted(n << i for i in range(1, 16) for n in (2, 3))[:30])[:31]
+#: Reasons of dedupe whose similarity says something; an exact copy is 1 by definition.
+MEASURED = ("near_duplicate", "swapped_duplicate")
+
+
+def profile_of(store: Store, assembled: Entry) -> dict[str, Any]:
+    """The profile of an assembled corpus, found in the store or made now."""
+    key = stage_key("profile", "pipeline.report.profile", {}, [assembled.key])
+
+    def work(out: Path) -> Receipt:
+        told = profile(
+            assembled.paths("train-*.parquet"),
+            assembled.paths("ledger-*.parquet"),
+            assembled.paths("evidence-*.parquet"),
+        )
+        (out / "profile.json").write_bytes(canonical_json(told))
+        return {}
+
+    entry = store.run("profile", key, work)
+    told: dict[str, Any] = json.loads((entry.path / "profile.json").read_bytes())
+    return told
+
+
+def profile(data: Sequence[Path], ledger: Sequence[Path], evidence: Sequence[Path]) -> dict[str, Any]:
+    """Lengths and samples of the kept records, similarities and benchmarks of the removed ones, flags of the kept.
+
+    `lengths[side]` counts records per lower end of a bin; `similarity[reason]` per hundredth, rounded down;
+    `benchmarks[task]` per reason. All keys are strings, as in JSON.
+    """
+    return {
+        "lengths": {side: _lengths(data, side) for side in ("text", "text_pos")},
+        "similarity": _similarity(ledger),
+        "benchmarks": _benchmarks(ledger),
+        "flags": _flags(evidence),
+        "samples": _samples(data),
+    }
+
+
+def _lengths(data: Sequence[Path], side: str) -> dict[str, Any]:
+    counted = (
+        pl.scan_parquet(data)
+        .group_by(chars=pl.col(side).str.len_chars())
+        .agg(records=pl.len())
+        .sort("chars")
+        .collect(engine="streaming")
+    )
+    bins = dict.fromkeys(map(str, LENGTH_BINS), 0)
+    ends = pl.Series(LENGTH_BINS[1:], dtype=pl.UInt32)
+    for chars, records in counted.iter_rows():  # one row per distinct length
+        bins[str(LENGTH_BINS[ends.search_sorted(chars, side="right")])] += records
+    total, half, seen, median = int(counted["records"].sum()), 0, 0, 0
+    half = (total + 1) // 2
+    for chars, records in counted.iter_rows():
+        seen += records
+        if seen >= half:
+            median = chars
+            break
+    longest = int(counted["chars"][-1]) if total else 0
+    return {"bins": {low: n for low, n in bins.items() if n}, "median": median, "longest": longest}
+
+
+def _similarity(ledger: Sequence[Path]) -> dict[str, dict[str, int]]:
+    # A float32 may lie a hair below the hundredth it stands for.
+    hundredth = (pl.col("similarity").cast(pl.Float64) * 100 + 1e-4).floor().cast(pl.Int64)
+    counted = (
+        pl.scan_parquet(ledger)
+        .filter(pl.col("reason").is_in(MEASURED) & pl.col("similarity").is_not_null())
+        .group_by("reason", hundredth.alias("hundredth"))
+        .agg(records=pl.len())
+        .sort("reason", "hundredth")
+        .collect()
+    )
+    told: dict[str, dict[str, int]] = {}
+    for reason, at, records in counted.iter_rows():
+        told.setdefault(reason, {})[str(at)] = records
+    return told
+
+
+def _benchmarks(ledger: Sequence[Path]) -> dict[str, dict[str, int]]:
+    counted = (
+        pl.scan_parquet(ledger)
+        .filter(pl.col("benchmark").is_not_null())
+        .group_by("benchmark", "reason")
+        .agg(records=pl.len())
+        .sort("benchmark", "reason")
+        .collect()
+    )
+    told: dict[str, dict[str, int]] = {}
+    for task, reason, records in counted.iter_rows():
+        told.setdefault(task, {})[reason] = records
+    return told
+
+
+def _flags(evidence: Sequence[Path]) -> dict[str, int]:
+    counted = (
+        pl.scan_parquet(evidence)
+        .filter(pl.col("kept") & (pl.col("flags").list.len() > 0))
+        .select(pl.col("flags").explode())
+        .group_by("flags")
+        .agg(records=pl.len())
+        .sort("flags")
+        .collect()
+    )
+    return dict(counted.iter_rows())
+
+
+def _samples(data: Sequence[Path]) -> list[dict[str, Any]]:
+    """Records at even distances, the same that `m3e preview` shows."""
+    frame = pl.scan_parquet(data).select("record_id", "text", "text_pos", "text_neg", "prompt")
+    rows = int(frame.select(pl.len()).collect().item())
+    step = max(1, rows // SAMPLES)
+    # One slice each: parquet skips the row groups in between.
+    chosen = [frame.slice(at, 1) for at in range(0, rows, step)[:SAMPLES]]
+    return [
+        row | {side: _cut(row[side]) for side in ("text", "text_pos")} | {"text_neg": [_cut(t) for t in row["text_neg"]]}
+        for row in (pl.concat(chosen).collect().to_dicts() if chosen else [])
+    ]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SAMPLE_CHARS else text[:SAMPLE_CHARS] + "…"
