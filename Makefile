@@ -4,11 +4,13 @@ BIN := .venv/bin
 READY := .venv/.ready
 PYTEST_ARGS ?= -n 2
 
-.PHONY: demo test lint bench soak clean
+.PHONY: demo test lint bench soak up down clean
 .DEFAULT_GOAL := test
 
 demo: $(READY) ## the main job on bundled data, offline
 	$(BIN)/m3e build demo --out build
+	@echo "Three records it removed, and why:"
+	@$(BIN)/m3e explain --build build/demo -n 3
 
 test: lint ## lint and all tests
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
@@ -18,6 +20,24 @@ lint: $(READY) ## style, types, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+up: $(READY) ## Prefect here: server, pools, limits, deployments, worker
+	$(BIN)/prefect server start --background
+	$(BIN)/prefect server status --wait
+	$(BIN)/prefect --no-prompt work-pool create m3e-local --type process --overwrite
+	$(BIN)/prefect --no-prompt work-pool create m3e-gpu --type process --overwrite
+	$(BIN)/prefect work-pool set-concurrency-limit m3e-gpu 1
+	$(BIN)/prefect concurrency-limit create download 4
+	$(BIN)/prefect concurrency-limit create gpu 1
+	$(BIN)/prefect --no-prompt deploy --all
+	@mkdir -p .m3e
+	@# Without the alias plugin: a worker needs none, and a crashed run would make it log a harmless traceback.
+	PREFECT_PLUGINS_ENABLED=false nohup $(BIN)/prefect worker start --pool m3e-local > .m3e/worker.log 2>&1 & echo $$! > .m3e/worker.pid
+	@echo "Ready. Run: $(BIN)/prefect deployment run build-demo --watch    See: http://127.0.0.1:4200    Stop: make down"
+
+down: ## stop worker and server
+	-@test -f .m3e/worker.pid && kill $$(cat .m3e/worker.pid) 2>/dev/null; sleep 1; kill $$(cat .m3e/worker.pid) 2>/dev/null; rm -f .m3e/worker.pid
+	-$(BIN)/prefect server stop
 
 bench: $(READY) ## every measured claim, as ratios in one run
 	$(BIN)/python -m benchmarks

@@ -34,7 +34,7 @@ def expand(words: Sequence[str]) -> list[str]:
     'build-demo'
     """
     told = list(words)
-    if len(told) < 4 or Path(told[0]).stem not in ("prefect", "__main__") or told[1] != "deployment":
+    if len(told) < 4 or Path(told[0]).stem not in ("prefect", "__main__", "-m") or told[1] != "deployment":
         return told
     if told[2] not in ("run", "inspect"):
         return told

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from prefect import task
@@ -12,7 +13,6 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.task_runners import TaskRunner
 from prefect.tasks import Task
-from prefect.utilities.annotations import quote
 
 from pipeline.build import Pending
 from pipeline.errors import SourceError
@@ -65,11 +65,18 @@ class Tasks:
     def submit(self, stage: str, corpus: str, call: Callable[..., Any], *inputs: Any) -> Pending:
         tags = {"fetch": ["download"], "encode": ["gpu"]}.get(stage, [])
         named = step.with_options(name=stage, task_run_name=f"{stage} {corpus}", tags=tags)
-        # Contexts and manifests hold no futures: quoting them spares Prefect a walk through every model.
-        ready = [quote(one) if isinstance(one, Context | Corpus | Benchmark) else one for one in inputs]
-        given = {"stage": stage, "corpus": corpus, "call": call, "inputs": tuple(ready)}
+        # What holds no future is bound to the call, out of reach of Prefect's walk through every model of the inputs.
+        told = list(inputs)
+        while told and _is_plain(told[0]):
+            call = partial(call, told.pop(0))
+        given = {"stage": stage, "corpus": corpus, "call": call, "inputs": tuple(told)}
         pending: Pending = self._task_runner.submit(named, given)
         return pending
+
+
+def _is_plain(value: Any) -> bool:
+    manifest = Context | Corpus | Benchmark
+    return isinstance(value, manifest) or (isinstance(value, list) and all(isinstance(one, manifest) for one in value))
 
 
 def _told(receipt: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import CountError
-from pipeline.manifest.corpus import Strict
+from pipeline.licence import RowTerms
 from pipeline.normalize import key_hash, match_key
 from pipeline.record import (
     DATA_SCHEMA,
@@ -27,14 +27,6 @@ from pipeline.store import Receipt
 
 #: Small columns of a whole corpus go into one file.
 ONE_FILE = 1 << 62
-
-
-class RowTerms(Strict):
-    """The licence columns of one sub-source."""
-
-    licence_id: str
-    commercial: str
-    redistribute: str
 
 
 @dataclass(frozen=True)

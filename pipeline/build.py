@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pipeline.errors import BuildError, CurationError
-from pipeline.ledger import Funnel
+from pipeline.ledger import Funnel, hold_counts
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
@@ -194,6 +194,7 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
 
 def count(outcome: Outcome) -> None:
     """Fill in the funnels from the receipts of the steps and prove each. Raises CountError where a sum does not hold."""
+    manifests = {c.name: c for c in outcome.context.corpora}
     for name in outcome.corpora:
         read, made = outcome.entries["convert", name].receipt, outcome.entries["assemble", name].receipt
         judged = outcome.entries["resolve", "all"].receipt["corpora"][name]
@@ -209,7 +210,8 @@ def count(outcome: Outcome) -> None:
         )
         funnel.prove()
         outcome.funnels[name] = funnel
-        outcome.warnings += [f"{name}: {told}" for told in read.get("warnings", [])]
+        claimed = hold_counts(manifests[name], read["totals"]) if outcome.context.sample is None else []
+        outcome.warnings += [f"{name}: {told}" for told in [*read["warnings"], *claimed]]
 
 
 def _index(runner: Runner, context: Context, benchmark: Benchmark) -> Pending:

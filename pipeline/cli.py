@@ -67,7 +67,8 @@ def check(
         out.print(f"{len(wanted)} file(s) in order.", highlight=False)
         return
     out.print(
-        f"In order: {len(catalog.corpora)} corpora, {len(catalog.benchmarks)} benchmarks, {len(catalog.recipes)} recipes, {len(catalog.vocabulary.licences)} licences.",
+        f"In order: {len(catalog.corpora)} corpora, {len(catalog.benchmarks)} benchmarks, "
+        f"{len(catalog.recipes)} recipes, {len(catalog.vocabulary.licences)} licences.",
         highlight=False,
     )
 
@@ -185,24 +186,22 @@ def build(
 
 @app.command()
 def explain(
-    what: Annotated[str, typer.Argument(help="A record id (32 hex digits) or a text.")],
-    folder: Annotated[Path, typer.Option("--build", help="A build folder.")],
+    what: Annotated[str, typer.Argument(help="A record id (32 hex digits) or a text; none shows examples.")] = "",
+    folder: Annotated[Path, typer.Option("--build", help="A build folder.")] = Path("build"),
+    n: Annotated[int, typer.Option("-n", min=1, help="How many examples, one per reason.")] = 3,
 ) -> None:
     """Where a record went and why; what it duplicates."""
+    from pipeline.report.explain import examples
     from pipeline.report.explain import explain as fates
     from pipeline.report.opened import open_build
 
-    for fate in fates(open_build(folder), what):
+    build = open_build(folder)
+    for fate in fates(build, what) if what else examples(build, n):
         out.print(fate.sentence(), highlight=False, markup=False, soft_wrap=True)
-        for label, told in (("  reads", fate.pair), ("  kept ", fate.other[1:] if fate.other else None)):
+        for label, told in (("it reads", fate.pair), ("kept is ", fate.other[1:] if fate.other else None)):
             if told:
-                out.print(
-                    f"{label}: {told[0]!s}\n         → {told[1]!s}",
-                    style="dim",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
-                )
+                line = f"  {label}: {_cut(told[0], 80)} → {_cut(told[1], 120)}".replace("\n", " ")
+                out.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from pipeline.errors import CountError
+from pipeline.errors import CountError, DriftError
+from pipeline.manifest.corpus import Corpus
 
 #: Stages that remove records, in the order they are applied.
 STAGES = ("tombstone", "quality", "decontaminate", "licence", "dedupe", "cap")
@@ -16,7 +17,8 @@ STAGES = ("tombstone", "quality", "decontaminate", "licence", "dedupe", "cap")
 class Funnel:
     """The counts of one corpus. Rows: read = used + filtered + quarantined. Records: converted = removed + kept.
 
-    >>> Funnel("bq", read=10, used=6, filtered=4, quarantined=0, converted=6, removed={"dedupe": {"exact_duplicate": 1}}, kept=5).prove()
+    >>> removed = {"dedupe": {"exact_duplicate": 1}}
+    >>> Funnel("bq", read=10, used=6, filtered=4, quarantined=0, converted=6, kept=5, removed=removed).prove()
     """
 
     corpus: str
@@ -71,3 +73,25 @@ def total(funnels: Iterable[Funnel]) -> Funnel:
     names = ("read", "used", "filtered", "quarantined", "converted", "kept", "labelled", "labelled_kept")
     sums = {name: sum(getattr(f, name) for f in listed) for name in names}
     return Funnel("all", **sums, removed=removed, labelled_removed=labelled_removed)
+
+
+def hold_counts(corpus: Corpus, totals: Mapping[str, int]) -> list[str]:
+    """Hold the counts of a whole conversion against the manifest's `expect`; the warnings for claimed ones.
+
+    Apart from `convert`, so that an edited `expect` is judged without converting again.
+
+    Raises DriftError, naming every measured count that does not hold with both numbers.
+    """
+    expect = corpus.expect
+    if expect is None:
+        return []
+    found = {"rows": totals["read"], "records": totals["records"], "labelled": totals["labelled"]}
+    wrong = [
+        f"{kind}: expected {expected:,}, found {found[kind]:,}"
+        for kind in found
+        if (expected := getattr(expect, kind)) is not None and expected != found[kind]
+    ]
+    if wrong and expect.seen == "measured":
+        cure = "look at what changed upstream, then give the new counts in expect"
+        raise DriftError(corpus.name, f"measured counts do not hold: {'; '.join(wrong)}", cure)
+    return [f"{fault} (claimed)" for fault in wrong]

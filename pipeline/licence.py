@@ -103,6 +103,22 @@ class Licence(Terms):
         return self.sub_sources.get(sub_source, self)
 
 
+class Rank(_Strict):
+    """What the terms of one sub-source say between duplicates: the freer copy is kept. Unusable records are left out."""
+
+    commercial: UseClass
+    redistribute: UseClass
+    usable: bool = True
+
+
+class RowTerms(_Strict):
+    """The licence columns of the records of one sub-source."""
+
+    licence_id: str
+    commercial: str
+    redistribute: str
+
+
 class LicenceEntry(_Strict):
     """One licence id of the vocabulary: the freest classes any corpus under it may claim."""
 

@@ -15,8 +15,11 @@ from filelock import FileLock
 
 from pipeline import __version__
 from pipeline.build import Outcome
+from pipeline.card import render_attribution, render_card
 from pipeline.errors import StoreError
 from pipeline.ledger import total
+from pipeline.report.page import benchmark_losses, render_page
+from pipeline.report.profile import profile_of
 from pipeline.store import canonical_json, library_versions, sync_folder, writable, write_durably
 
 #: Which files of a corpus' entries go where in a build folder: stage, pattern there, name here.
@@ -53,8 +56,10 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: lis
     funnel = _json(
         {"corpora": [f.told() for f in outcome.funnels.values()], "all": total(outcome.funnels.values()).told()}
     )
-    files["funnel.json"] = {"sha256": hashlib.sha256(funnel).hexdigest(), "bytes": len(funnel)}
-    receipt = _json(_receipt(outcome, files, only))
+    told = _receipt(outcome, only)
+    papers = {"funnel.json": funnel, **_papers(outcome, told)}
+    files |= {name: {"sha256": hashlib.sha256(text).hexdigest(), "bytes": len(text)} for name, text in papers.items()}
+    receipt = _json(told | {"files": files})
     if _holds(target, receipt, files):
         return target, False
     if target.exists() and not (target / "build.json").exists() and any(target.iterdir()):
@@ -74,8 +79,9 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: lis
                 place = made / name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 _link(source, place)
-            write_durably(made / "funnel.json", funnel)
-            write_durably(made / "run.json", _json({"steps": sorted(timings, key=lambda t: (t["stage"], t["corpus"]))}))
+            for name, text in papers.items():
+                write_durably(made / name, text)
+            write_durably(made / "run.json", _json(_run(outcome, timings)))
             write_durably(made / "build.json", receipt)
             old = target.with_name(f".{target.name}.old")
             shutil.rmtree(old, ignore_errors=True)
@@ -103,7 +109,20 @@ def _links(outcome: Outcome) -> dict[str, tuple[Path, dict[str, Any]]]:
     return links
 
 
-def _receipt(outcome: Outcome, files: dict[str, Any], only: tuple[str, ...]) -> dict[str, Any]:
+def _papers(outcome: Outcome, receipt: dict[str, Any]) -> dict[str, bytes]:
+    """What people read: the card, the attributions, the report page."""
+    funnels = list(outcome.funnels.values())
+    corpora = [c for c in outcome.context.corpora if c.name in outcome.funnels]
+    profiles = {c.name: profile_of(outcome.context.store, outcome.entries["assemble", c.name]) for c in corpora}
+    card = render_card(corpora, receipt, funnels, benchmark_losses=benchmark_losses(profiles))
+    return {
+        "README.md": card.encode(),
+        "ATTRIBUTION.md": render_attribution(corpora).encode(),
+        "report.html": render_page(receipt, funnels, corpora, profiles).encode(),
+    }
+
+
+def _receipt(outcome: Outcome, only: tuple[str, ...]) -> dict[str, Any]:
     """Everything a build is made of, and nothing of where or when it was made."""
     context = outcome.context
     lock = {
@@ -125,7 +144,15 @@ def _receipt(outcome: Outcome, files: dict[str, Any], only: tuple[str, ...]) -> 
         "gaps": [vars(gap) for gap in outcome.gaps],
         "warnings": outcome.warnings,
         "benchmarks": sorted(b.task for b in context.benchmarks),
-        "files": files,
+    }
+
+
+def _run(outcome: Outcome, timings: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is true of this run alone: how long steps took, and where the text of removed records lies for `explain`."""
+    texts = {name: outcome.entries["convert", name].paths("text-*.parquet") for name in outcome.corpora}
+    return {
+        "steps": sorted(timings, key=lambda t: (t["stage"], t["corpus"])),
+        "text": {name: [str(path.resolve()) for path in paths] for name, paths in texts.items()},
     }
 
 

@@ -22,20 +22,12 @@ from numba import njit
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.licence import UseClass
+from pipeline.licence import Rank
 from pipeline.manifest.corpus import Strict
 from pipeline.manifest.settings import CapConfig
 from pipeline.record import DECISION_SCHEMA
 from pipeline.shards import write_parquet
 from pipeline.store import Receipt
-
-
-class Rank(Strict):
-    """What decides between duplicates, for one sub-source: lower is better everywhere."""
-
-    commercial: UseClass
-    redistribute: UseClass
-    usable: bool = True
 
 
 class ResolveConfig(Strict):
@@ -152,7 +144,7 @@ def _dedupe(frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame) -
     other = np.concatenate([b, a])[by_class]
     weight = np.concatenate([similarity, similarity])[by_class].astype(np.float32)
     turned = np.concatenate([swapped, swapped])[by_class]
-    kept, winner, through = _walk(steps, starts, other, weight)
+    winner, through = _walk(steps, starts, other, weight)
     rows = np.arange(len(ids))
     keeper = np.where(winner[ids] >= 0, best[winner[ids]], best[ids])
     removed = alive & (keeper != rows)
@@ -179,8 +171,8 @@ def _walk(
     starts: npt.NDArray[np.int64],
     other: npt.NDArray[np.int64],
     weight: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Greedy independent set in the order of `steps`: kept per class, and for the others the nearest kept class and edge."""
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Greedy independent set in the order of `steps`: of a removed class the nearest kept one and the edge, else -1."""
     kept = np.zeros(len(starts) - 1, np.bool_)
     winner = np.full(len(starts) - 1, -1, np.int64)
     through = np.zeros(len(starts) - 1, np.int64)
@@ -190,7 +182,7 @@ def _walk(
             if kept[other[e]] and weight[e] > nearest:
                 nearest, winner[c], through[c] = weight[e], other[e], e
         kept[c] = winner[c] < 0
-    return kept, winner, through
+    return winner, through
 
 
 def _cap(frame: pl.DataFrame, order: npt.NDArray[Any], most: int) -> pl.DataFrame:

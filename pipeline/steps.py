@@ -1,8 +1,8 @@
 """Every step of a build as one function: work out the key, and let the store find or make the output.
 
 A step takes the context, what it works on and the entries it reads, and gives back an entry. Inputs are told apart by
-their keys alone, so a rehearsal can follow the whole graph without doing any work; files are looked at only inside the
-work itself.
+their keys alone, so a rehearsal can follow the whole graph without doing any work; files are looked at, and stages
+imported, only inside the work itself: a build with nothing to do does not wait for polars, numba and scipy.
 """
 
 from __future__ import annotations
@@ -11,17 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pipeline.assemble import AssembleInput, RowTerms, assemble
-from pipeline.convert import convert
-from pipeline.decontaminate import decontaminate, index
-from pipeline.dedupe import DedupeInput, dedupe
 from pipeline.fetch import fetch
-from pipeline.licence import Terms
+from pipeline.ledger import hold_counts
+from pipeline.licence import Rank, RowTerms, Terms
 from pipeline.manifest.benchmark import Benchmark, BenchmarkPart
 from pipeline.manifest.corpus import Corpus, Part
 from pipeline.manifest.recipe import Chosen, Recipe
-from pipeline.quality import quality
-from pipeline.resolve import Rank, ResolveConfig, ResolveInput, resolve
 from pipeline.source import Fetched, SourceFile, Wanted
 from pipeline.store import Entry, Receipt, Store, stage_key
 
@@ -72,15 +67,22 @@ def convert_step(context: Context, corpus: Corpus, fetched: Fetched) -> Entry:
     config = {"corpus": corpus.model_dump(mode="json", include=TEXT_FIELDS), "sample": context.sample}
 
     def work(out: Path) -> Receipt:
+        from pipeline.convert import convert
+
         return convert(corpus, fetched.files, out, sample=context.sample)
 
-    return context.entry("convert", "pipeline.convert", config, _told(fetched.files), work)
+    entry = context.entry("convert", "pipeline.convert", config, _told(fetched.files), work)
+    if context.sample is None and entry.receipt:
+        hold_counts(corpus, entry.receipt["totals"])
+    return entry
 
 
 def quality_step(context: Context, corpus: Corpus, text: Entry) -> Entry:
     config = context.recipe.quality
 
     def work(out: Path) -> Receipt:
+        from pipeline.quality import quality
+
         return quality(text.paths("text-*.parquet"), out, config, corpus.code_sides)
 
     told = {"rules": config.model_dump(mode="json"), "code_sides": sorted(corpus.code_sides)}
@@ -89,6 +91,8 @@ def quality_step(context: Context, corpus: Corpus, text: Entry) -> Entry:
 
 def index_step(context: Context, benchmark: Benchmark, fetched: Fetched) -> Entry:
     def work(out: Path) -> Receipt:
+        from pipeline.decontaminate import index
+
         return index(benchmark, fetched.files, out)
 
     told = benchmark.model_dump(mode="json", include={"name", "task", "splits", "parts"})
@@ -100,6 +104,8 @@ def decontaminate_step(context: Context, corpus: Corpus, text: Entry, indexes: M
     sides = frozenset(corpus.code_sides)
 
     def work(out: Path) -> Receipt:
+        from pipeline.decontaminate import decontaminate
+
         folders = {task: entry.path for task, entry in indexes.items()}
         shards, labelled = text.paths("text-*.parquet"), text.paths("labelled-*.parquet")
         return decontaminate(
@@ -121,6 +127,8 @@ def dedupe_step(context: Context, corpora: Sequence[Corpus], texts: Mapping[str,
     config = context.recipe.dedupe
 
     def work(out: Path) -> Receipt:
+        from pipeline.dedupe import DedupeInput, dedupe
+
         inputs = [
             DedupeInput(c.name, texts[c.name].paths("text-*.parquet"), c.symmetric, c.near, frozenset(c.code_sides))
             for c in corpora
@@ -141,10 +149,12 @@ def resolve_step(
     marks: Mapping[str, Mapping[str, Entry]],
     groups: Entry,
 ) -> Entry:
-    config = ResolveConfig(threshold=context.recipe.dedupe.threshold, cap=context.recipe.cap)
-    ranks = {c.name: {s: _rank(context.recipe, t) for s, t in _terms(c).items()} for c in corpora}
+    threshold, cap = context.recipe.dedupe.threshold, context.recipe.cap
+    ranks = {c.name: {sub: _rank(context.recipe, terms) for sub, terms in _terms(c).items()} for c in corpora}
 
     def work(out: Path) -> Receipt:
+        from pipeline.resolve import ResolveConfig, ResolveInput, resolve
+
         inputs = [
             ResolveInput(
                 c.name,
@@ -156,10 +166,13 @@ def resolve_step(
             )
             for c in corpora
         ]
-        return resolve(inputs, groups.path / "edges.parquet", context.tombstones, out, config)
+        return resolve(
+            inputs, groups.path / "edges.parquet", context.tombstones, out, ResolveConfig(threshold=threshold, cap=cap)
+        )
 
     told = {
-        "rules": config.model_dump(mode="json"),
+        "threshold": threshold,
+        "cap": cap.model_dump(mode="json") if cap else None,
         "priority": [
             [c.name, c.grade, {s: r.model_dump(mode="json") for s, r in ranks[c.name].items()}] for c in corpora
         ],
@@ -178,6 +191,8 @@ def assemble_step(
     }
 
     def work(out: Path) -> Receipt:
+        from pipeline.assemble import AssembleInput, assemble
+
         given = AssembleInput(
             corpus.name,
             text.paths("text-*.parquet"),

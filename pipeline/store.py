@@ -78,18 +78,28 @@ def code_hash(module: str) -> str:
     todo, seen = [module], dict[str, str]()
     while todo:
         name = todo.pop()
-        path = _source_of(name)
-        if path is None or name in seen or name in ("pipeline", "pipeline.errors"):
+        if name in seen or name in ("pipeline", "pipeline.errors"):
             continue
-        tree = ast.parse(path.read_bytes())
-        seen[name] = ast.dump(_without_docstrings(tree))
-        todo.append(name.rpartition(".")[0])
-        for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module:
-                todo += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            elif isinstance(node, ast.Import):
-                todo += [alias.name for alias in node.names]
+        if (read := _read_module(name)) is not None:
+            seen[name] = read[0]
+            todo += [name.rpartition(".")[0], *read[1]]
     return hashlib.sha256(canonical_json(seen)).hexdigest()
+
+
+@cache
+def _read_module(module: str) -> tuple[str, list[str]] | None:
+    """sha256 of what a module says, and the names it imports; None for what is no module of this package."""
+    path = _source_of(module)
+    if path is None:
+        return None
+    tree = ast.parse(path.read_bytes())
+    imports: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        elif isinstance(node, ast.Import):
+            imports += [alias.name for alias in node.names]
+    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), imports
 
 
 def _source_of(module: str) -> Path | None:

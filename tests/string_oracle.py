@@ -36,7 +36,9 @@ def similarity(a: str, b: str) -> float:
 
 def vetoed(a: str, b: str) -> bool:
     """Do digits or negations differ?"""
-    return re.findall(r"\d+", a) != re.findall(r"\d+", b) or any(a.count(word) != b.count(word) for word in "不没无非未")
+    return re.findall(r"\d+", a) != re.findall(r"\d+", b) or any(
+        a.count(word) != b.count(word) for word in "不没无非未"
+    )
 
 
 def side(a: str, b: str) -> float:
@@ -139,7 +141,9 @@ def plant_edits(pairs: Sequence[tuple[str, str]], seed: int) -> list[tuple[str, 
 
     def edit(text: str) -> str:
         at = rng.randrange(len(text) + 1)
-        kind = rng.choice(("insert", "delete", "substitute", "substitute", "swap", "mark", "script", "width", "digit", "not"))
+        kind = rng.choice(
+            ("insert", "delete", "substitute", "substitute", "swap", "mark", "script", "width", "digit", "not")
+        )
         if kind == "insert":
             return text[:at] + rng.choice(letters) + text[at:]
         if kind == "delete":
@@ -149,7 +153,9 @@ def plant_edits(pairs: Sequence[tuple[str, str]], seed: int) -> list[tuple[str, 
         if kind == "swap":
             return text[:at] + text[at + 2 : at + 4] + text[at : at + 2] + text[at + 4 :]
         if kind == "mark":
-            return text.translate({ord("，"): ",", ord("？"): "?", ord("。"): None}) + rng.choice(("！", "?", "。", "……", " "))
+            return text.translate({ord("，"): ",", ord("？"): "?", ord("。"): None}) + rng.choice(
+                ("！", "?", "。", "……", " ")
+            )
         if kind == "script":
             return str(traditional.convert(text))
         if kind == "width":

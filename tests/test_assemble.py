@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 import xxhash
 
-from pipeline.assemble import AssembleInput, RowTerms, assemble
+from pipeline.assemble import AssembleInput, assemble
 from pipeline.errors import CountError
+from pipeline.licence import RowTerms
 from pipeline.record import DATA_SCHEMA, DECISION_SCHEMA, LABELLED_SCHEMA, LEDGER_SCHEMA, MARK_SCHEMA, TEXT_SCHEMA
 
 TERMS = {

@@ -85,7 +85,7 @@ def test_duplicates_across_corpora_keep_the_freest_copy(manifests: Path, tmp_pat
     path, changed, outcome = run(manifests, tmp_path)
     assert changed
     assert {n: (f.converted, f.kept) for n, f in outcome.funnels.items()} == {"one": (5, 5), "two": (6, 3)}
-    ledger = pl.read_parquet(path / "ledger" / "two.parquet").sort("row" if False else "record_id")
+    ledger = pl.read_parquet(path / "ledger" / "two.parquet")
     assert sorted(ledger["reason"]) == ["empty_side", "exact_duplicate", "exact_duplicate"]
     kept = pl.read_parquet(path / "data" / "one" / "*.parquet")
     assert set(ledger["duplicate_of"].drop_nulls()) <= set(kept["record_id"])
@@ -107,6 +107,24 @@ def test_a_licence_edit_runs_only_resolve_and_assemble(manifests: Path, tmp_path
     assert changed
     ran = {stage for (stage, _), entry in outcome.entries.items() if not entry.cached}
     assert ran == {"resolve", "assemble"}
+
+
+def test_an_edited_count_is_judged_without_converting_again(manifests: Path, tmp_path: Path) -> None:
+    run(manifests, tmp_path)
+    write_manifests(
+        manifests,
+        [
+            corpus("one", expect={"rows": 5, "seen": "measured"}),
+            corpus("two", expect={"records": 9, "seen": "claimed"}),
+        ],
+    )
+    _, _, outcome = run(manifests, tmp_path)
+    assert {stage for (stage, _), entry in outcome.entries.items() if not entry.cached} == set()
+    assert outcome.warnings == ["two: records: expected 9, found 6 (claimed)"]
+    write_manifests(manifests, [corpus("one", expect={"rows": 6, "seen": "measured"})])
+    _, _, outcome = run(manifests, tmp_path)
+    assert [(g.corpus, g.stage) for g in outcome.gaps] == [("one", "convert")]
+    assert "expected 6, found 5" in outcome.gaps[0].cause
 
 
 def test_a_threshold_edit_rewrites_no_text(manifests: Path, tmp_path: Path) -> None:

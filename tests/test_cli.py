@@ -186,7 +186,9 @@ def test_an_output_folder_that_cannot_be_written(home: Path) -> None:
 @pytest.mark.parametrize("words", [["--help"], ["check"], ["corpora"]])
 def test_answers_without_loading_anything_heavy(words: list[str]) -> None:
     script = "import sys\nfrom pipeline.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
-    script += "heavy = {'polars', 'pyarrow', 'numba', 'torch', 'prefect', 'datasets', 'huggingface_hub'} & set(sys.modules)\n"
+    script += (
+        "heavy = {'polars', 'pyarrow', 'numba', 'torch', 'prefect', 'datasets', 'huggingface_hub'} & set(sys.modules)\n"
+    )
     script += "assert not heavy, heavy\n"
     done = subprocess.run([sys.executable, "-c", script, *words], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

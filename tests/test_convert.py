@@ -21,8 +21,10 @@ from ruamel.yaml import YAML
 
 from pipeline.convert import convert
 from pipeline.convert.identity import Identities
+from pipeline.convert.rows import only_bad
 from pipeline.errors import BadRowsError, CurationError, DriftError, UsageError
 from pipeline.layouts import stream as stream_module
+from pipeline.ledger import hold_counts
 from pipeline.manifest.corpus import Corpus
 from pipeline.record import LABELLED_SCHEMA, QUARANTINE_SCHEMA, TEXT_SCHEMA
 from pipeline.source import SourceFile
@@ -301,12 +303,15 @@ def test_too_many_bad_rows_fail_with_the_first_three(tmp_path: Path) -> None:
     assert Converted(corpus(max_bad_rows=0.04), tmp_path, [rows]).receipt["totals"]["quarantined"] == 4
 
 
-def test_a_hopeless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [ROW] * 50 + [ROW | {"q": n} for n in range(500)]
-    monkeypatch.setattr("pipeline.convert.tally.HOPELESS_ROWS", 40)
-    with pytest.raises(BadRowsError, match=r"demo: 51 of the first 101 rows of dir/0.jsonl are malformed"):
-        Converted(corpus(max_bad_rows=0.4), tmp_path, [rows])
-    assert Converted(corpus(max_bad_rows=0.95), tmp_path, [rows]).receipt["totals"]["quarantined"] == 500
+def test_bad_rows_do_not_pile_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [ROW] * 10 + [ROW | {"q": n} for n in range(500)] + [ROW]
+    held = []
+    monkeypatch.setattr("pipeline.convert.only_bad", lambda bad: held.append(len(bad)) or only_bad(bad))
+    with chunks_of(1000):
+        made = Converted(corpus(), tmp_path, [rows])
+    assert max(held) < 20
+    assert sum(held) > 480
+    assert made.quarantine["row"].to_pylist() == [f"dir/0.jsonl#{n}" for n in range(10, 510)]
 
 
 # --- expectations and samples ----------------------------------------------------------------------------------------
@@ -314,15 +319,15 @@ def test_a_hopeless_file_is_not_read_to_its_end(tmp_path: Path, monkeypatch: pyt
 
 def test_measured_counts_must_hold_and_claimed_ones_warn(tmp_path: Path) -> None:
     expect = {"rows": 3, "records": 2, "labelled": 7}
+    totals = Converted(corpus(), tmp_path, [[ROW, ROW]]).receipt["totals"]
     with pytest.raises(DriftError, match=r"demo: measured .*rows: expected 3, found 2; labelled: expected 7, found 0"):
-        Converted(corpus(expect=expect | {"seen": "measured"}), tmp_path, [[ROW, ROW]])
-    made = Converted(corpus(expect=expect | {"seen": "claimed"}), tmp_path, [[ROW, ROW]])
-    assert made.receipt["warnings"] == [
+        hold_counts(corpus(expect=expect | {"seen": "measured"}), totals)
+    assert hold_counts(corpus(expect=expect | {"seen": "claimed"}), totals) == [
         "rows: expected 3, found 2 (claimed)",
         "labelled: expected 7, found 0 (claimed)",
     ]
-    right = corpus(expect={"rows": 2, "records": 2, "labelled": 0, "seen": "measured"})
-    assert Converted(right, tmp_path, [[ROW, ROW]]).receipt["warnings"] == []
+    assert hold_counts(corpus(expect={"rows": 2, "records": 2, "labelled": 0, "seen": "measured"}), totals) == []
+    assert hold_counts(corpus(), totals) == []
 
 
 @pytest.mark.parametrize("sample", range(1, 9))
@@ -331,13 +336,12 @@ def test_a_sample_is_a_head_of_the_whole(tmp_path: Path, sample: int, size: int)
     of = corpus(
         {"text": "q", "text_pos": "l"},
         {"text": "q", "other": "a", "match": "label = 'entailment'", "where": "label <> '-'"},
-        expect={"rows": 99, "seen": "measured"},
         max_bad_rows=0.3,
     )
     rows = [ROW | {"l": ["x", "y"]}, ROW | {"q": 1}, ROW | {"label": "-"}, ROW | {"l": ["x", "y", "z"]}, ROW | {"q": 1}]
     files = [rows, [ROW | {"l": ["u"]}, ROW]]
     with chunks_of(size):
-        whole = Converted(of.model_copy(update={"expect": None}), tmp_path, files)
+        whole = Converted(of, tmp_path, files)
         some = Converted(of, tmp_path, files, sample)
     assert some.records == whole.records[:sample]
     totals = some.receipt["totals"]

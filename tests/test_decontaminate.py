@@ -501,7 +501,7 @@ class Oracle:
                 if similarity is not None and role == "query":
                     found.append((-similarity, task, reason))
                 elif similarity is not None:
-                    flags.add(f"{ {'positive': 'benchmark_positive', 'passage': 'corpus_overlap'}[role]}:{task}")
+                    flags.add(f"{ {'positive': 'benchmark_positive', 'passage': 'corpus_overlap'}[role] }:{task}")
             if inside and role == "query" and len(key) >= self.config.inside_chars and (key in first or key in second):
                 found.append((-1.0, task, 3))
             if role == "query":

@@ -241,3 +241,10 @@ def test_two_benchmarks_of_one_task_are_an_error(tmp_path: Path) -> None:
     told = {"task": "Same", "source": {"kind": "local", "root": "."}, "splits": ["test"], "parts": [part]}
     folder = write_manifests(tmp_path, [corpus("a")], benchmarks=[{"name": "one", **told}, {"name": "two", **told}])
     assert [(Path(p.file).name, p.key) for p in problems_of(folder)] == [("two.yaml", "task")]
+
+
+def test_a_column_type_that_is_none_is_told(tmp_path: Path) -> None:
+    part = corpus("a")["parts"][0] | {"columns": {"q": "string", "a": "sting"}}
+    (problem,) = problems_of(write_manifests(tmp_path, [corpus("a", parts=[part])]))
+    assert problem.key == "parts.0.columns.a"
+    assert "sting" in problem.message

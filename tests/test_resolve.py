@@ -14,10 +14,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.licence import UseClass
+from pipeline.licence import Rank, UseClass
 from pipeline.manifest.settings import CapConfig
 from pipeline.record import MARK_SCHEMA, TEXT_SCHEMA
-from pipeline.resolve import Rank, ResolveConfig, ResolveInput, resolve
+from pipeline.resolve import ResolveConfig, ResolveInput, resolve
 
 STRICTNESS = {"allowed": 0, "unknown": 1, "forbidden": 2}
 

@@ -123,6 +123,7 @@ def test_the_key_follows_code_but_not_comments(tmp_path: Path, monkeypatch: pyte
         (package / "stage.py").write_text(stage)
         (package / "tool.py").write_text(tool)
         code_hash.cache_clear()
+        store_module._read_module.cache_clear()
         return code_hash("pipeline.stage")
 
     plain = hashed("from pipeline.tool import f\n", "def f(x):\n    return x\n")
@@ -130,6 +131,7 @@ def test_the_key_follows_code_but_not_comments(tmp_path: Path, monkeypatch: pyte
     assert hashed("from pipeline.tool import f\n", "def f(x):\n    return x + 1\n") != plain
     assert hashed("from pipeline.tool import f as g\n", "def f(x):\n    return x\n") != plain
     code_hash.cache_clear()
+    store_module._read_module.cache_clear()
 
 
 def test_the_key_follows_every_part() -> None:

@@ -85,7 +85,7 @@ def _hex(high: UInt64s, low: UInt64s) -> pa.Array:
 
 
 class _Table:
-    """Counts 128-bit hashes: open addressing, at most half full."""
+    """Counts 128-bit hashes: open addressing, at most three quarters full, 20 bytes a slot."""
 
     def __init__(self) -> None:
         self._used = 0
@@ -98,7 +98,7 @@ class _Table:
     def count(self, high: UInt64s, low: UInt64s) -> Int32s:
         """How often each hash was seen before, earlier ones of the same call included."""
         slots = len(self._counts)
-        while (self._used + len(high)) * 2 > slots:
+        while (self._used + len(high)) * 4 > slots * 3:
             slots *= 2
         if slots > len(self._counts):
             old = self._high, self._low, self._counts

@@ -63,7 +63,7 @@ class Raw:
 def only_bad(rows: list[BadRow]) -> Raw:
     """Rows that could not even be read."""
     nothing = np.empty(0, dtype=np.int64)
-    return Raw(nothing, pl.DataFrame(schema=_RECORDS_SCHEMA), pl.DataFrame(schema=_LABELLED_SCHEMA), rows)
+    return Raw(nothing, pl.DataFrame(schema=_RECORDS_SCHEMA), pl.DataFrame(schema=_LABELLED_SCHEMA), sorted(rows))
 
 
 def raw_records(batch: RowBatch, plan: PartPlan, unread: list[BadRow]) -> Raw:

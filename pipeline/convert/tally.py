@@ -9,15 +9,13 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.convert.rows import Raw
-from pipeline.errors import BadRowsError, DriftError
+from pipeline.errors import BadRowsError
 from pipeline.layouts import BadRow
 from pipeline.manifest.corpus import Corpus
 from pipeline.record import QUARANTINE_SCHEMA
 from pipeline.shards import ShardWriter
 from pipeline.source import SourceFile
 
-#: From so many unreadable rows on, a file most of whose rows are so is given up without reading the rest.
-HOPELESS_ROWS = 10_000
 #: So many bad rows are named in an error.
 _TOLD_ROWS = 3
 
@@ -36,35 +34,6 @@ class Count:
     def add(self, other: Count) -> None:
         for name, value in asdict(other).items():
             setattr(self, name, getattr(self, name) + value)
-
-
-class Unread:
-    """Takes the rows of one file that cannot be read, until the batch they stand in comes.
-
-    Raises BadRowsError when most rows so far are bad: such a file would give no batch, and its rows pile up.
-    """
-
-    def __init__(self, corpus: Corpus, file: SourceFile) -> None:
-        self._corpus, self._file = corpus, file
-        self._count = 0
-        self._first: list[str] = []
-        self.rows: list[BadRow] = []
-
-    def __call__(self, bad: BadRow) -> None:
-        self.rows.append(bad)
-        self._count += 1
-        if len(self._first) < _TOLD_ROWS:
-            self._first.append(f"{self._file.name}#{bad.row}: {bad.reason}")
-        seen = bad.row + 1
-        if self._count >= HOPELESS_ROWS and self._count > seen * max(0.5, self._corpus.max_bad_rows):
-            cause = f"{self._count} of the first {seen} rows of {self._file.name} are malformed"
-            raise _too_many(self._corpus, cause, self._first)
-
-    def before(self, row: int) -> list[BadRow]:
-        """The rows up to this one, once."""
-        taken = [bad for bad in self.rows if bad.row < row]
-        self.rows = [bad for bad in self.rows if bad.row > row]
-        return taken
 
 
 def _too_many(corpus: Corpus, cause: str, first: Sequence[str]) -> BadRowsError:
@@ -116,26 +85,10 @@ class Tally:
         if fault := self._bad_rows():
             raise _too_many(self._corpus, fault, self._first_bad)
 
-    def warnings(self, *, whole: bool, asserted: bool) -> list[str]:
-        """What does not fail the corpus but must be said: claimed counts that do not hold, bad rows of a cut sample.
-
-        Raises DriftError when counts are to be asserted and a measured one does not hold.
-        """
-        if not whole and (fault := self._bad_rows()):
-            return [f"{fault} in this sample. The first: {'; '.join(self._first_bad)}"]
-        expect, total = self._corpus.expect, self.total()
-        if expect is None or not asserted:
-            return []
-        found = {"rows": total.read, "records": total.records, "labelled": total.labelled}
-        wrong = [
-            f"{kind}: expected {expected}, found {found[kind]}"
-            for kind in found
-            if (expected := getattr(expect, kind)) is not None and expected != found[kind]
-        ]
-        if wrong and expect.seen == "measured":
-            cure = "look at what changed upstream, then give the new counts in expect"
-            raise DriftError(self._corpus.name, f"measured counts do not hold: {'; '.join(wrong)}", cure)
-        return [f"{fault} (claimed)" for fault in wrong]
+    def warnings(self) -> list[str]:
+        """What a cut sample must say of its bad rows; a whole corpus fails over them instead."""
+        fault = self._bad_rows()
+        return [f"{fault} in this sample. The first: {'; '.join(self._first_bad)}"] if fault else []
 
     def _bad_rows(self) -> str | None:
         total = self.total()

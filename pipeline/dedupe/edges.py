@@ -107,9 +107,7 @@ def near_edges(keys: Keys, classes: Classes, config: DedupeConfig, edges: Edges)
                 _lead(keys, classes, owners, config, edges)
 
 
-def _keep(
-    edges: Edges, a: Ints, b: Ints, found: tuple[Floats, Floats, npt.NDArray[np.bool_]], floor: float
-) -> None:
+def _keep(edges: Edges, a: Ints, b: Ints, found: tuple[Floats, Floats, npt.NDArray[np.bool_]], floor: float) -> None:
     text, pos, swapped = found
     edges.candidates += len(a)
     hit = np.flatnonzero(np.minimum(text, pos) >= floor)

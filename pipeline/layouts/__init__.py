@@ -28,6 +28,7 @@ def read_rows(path: Path, part: Part | BenchmarkPart, on_bad: OnBad, place: str 
     """Rows of one file as `part` declares them: layout, encoding, columns and their types.
 
     Batches hold at most BATCH_ROWS rows and some tens of MiB of text; row numbers are 0-based and count bad rows.
+    An empty batch says that all rows since the last one were bad: whoever keeps them can let them go.
     A label column holds names, whatever the file stores. Gzip is told by the file's first bytes.
 
     Args:
@@ -93,14 +94,17 @@ def _read(
 
 
 def _merged(batches: Iterator[RowBatch]) -> Iterator[RowBatch]:
-    """Small batches put together, empty ones left out: a stage pays per batch."""
+    """Small batches put together: a stage pays per batch."""
     held: list[RowBatch] = []
     rows = size = 0
     for batch in batches:
-        if held and (rows + len(batch.rows) > BATCH_ROWS or size + batch.table.nbytes > CHUNK_BYTES):
+        empty = not len(batch.rows)
+        if held and (empty or rows + len(batch.rows) > BATCH_ROWS or size + batch.table.nbytes > CHUNK_BYTES):
             yield _joined(held)
             held, rows, size = [], 0, 0
-        if len(batch.rows):
+        if empty:
+            yield batch
+        else:
             held.append(batch)
             rows, size = rows + len(batch.rows), size + batch.table.nbytes
     if held:

@@ -20,7 +20,7 @@ from pipeline.errors import DriftError, FormatError
 from pipeline.layouts import scan
 from pipeline.layouts.columns import arrow_schema, arrow_type, broken, label_names
 from pipeline.layouts.rows import BATCH_ROWS, BadRow, Int64s, OnBad, RowBatch, raw_text
-from pipeline.layouts.stream import decodes, refuse_wrong_encoding, undecodable
+from pipeline.layouts.stream import decodes, is_utf8, refuse_wrong_encoding, undecodable
 from pipeline.layouts.values import Fault, shaped
 from pipeline.manifest.columns import Column, Label, optional
 
@@ -154,11 +154,12 @@ class _Lines:
         if not scan.are_objects(data, starts, ends):
             return None
         block = memoryview(data)[starts[0] : ends[-1]]
+        if not is_utf8(block):  # arrow's parser takes any bytes
+            return None
         options = pj.ReadOptions(use_threads=False, block_size=len(block) + 1)
         try:
-            str(block, "utf-8")  # arrow's parser takes any bytes
             table = pj.read_json(pa.BufferReader(block), read_options=options, parse_options=self._parse)
-        except (UnicodeDecodeError, pa.ArrowInvalid):
+        except pa.ArrowInvalid:
             return None
         if table.num_rows != len(starts):
             return None

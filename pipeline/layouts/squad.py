@@ -56,7 +56,7 @@ def read_articles(blocks: Iterable[bytes], encoding: str, place: str, on_bad: On
                 continue
             walk = _Walk(encoding, first_row, on_bad)
             walk.article(data[starts[line] : ends[line]])
-            for low in range(0, len(walk.rows), _WALKED_ROWS):
+            for low in range(0, max(1, len(walk.rows)), _WALKED_ROWS):
                 table = pa.Table.from_pylist(walk.rows[low : low + _WALKED_ROWS], schema=_SCHEMA)
                 yield RowBatch(table, np.array(walk.numbers[low : low + _WALKED_ROWS], dtype=np.int64))
             first_row = walk.next_row

@@ -19,6 +19,8 @@ def read_text(blocks: Iterable[bytes], encoding: str, place: str, on_bad: OnBad)
     first_row = 0
     for data in blocks:
         starts, ends = scan.lines_of(data)
+        if not len(starts):
+            continue
         good = decodes(data, starts, ends)
         if first_row == 0:
             refuse_wrong_encoding(good, data, starts, ends, encoding, place)
@@ -26,7 +28,7 @@ def read_text(blocks: Iterable[bytes], encoding: str, place: str, on_bad: OnBad)
             raw = data[starts[row] : ends[row]]
             on_bad(BadRow(first_row + row, undecodable(raw, encoding), raw_text(raw)))
         kept = np.flatnonzero(good)
-        for low in range(0, len(kept), BATCH_ROWS):
+        for low in range(0, max(1, len(kept)), BATCH_ROWS):
             part = kept[low : low + BATCH_ROWS]
             sizes = ends[part] - starts[part]
             offsets, packed = np.empty(len(part) + 1, dtype=np.int32), np.empty(sizes.sum(), dtype=np.uint8)

@@ -17,6 +17,7 @@ from pipeline.errors import ManifestError, Problem, UsageError
 from pipeline.licence import Terms, Vocabulary
 from pipeline.manifest import sql
 from pipeline.manifest.benchmark import Benchmark
+from pipeline.manifest.columns import parse_columns
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe
 from pipeline.manifest.yaml import Document, Key, load, validate
@@ -134,6 +135,7 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
         document = catalog.documents[f"corpora/{name}"]
         yield from _licence_problems(corpus, document, catalog.vocabulary, licensing)
         for i, part in enumerate(corpus.parts):
+            yield from _column_problems(document, ("parts", i, "columns"), part.typed_columns)
             if part.sub_source and corpus.licence.sub_sources and part.sub_source not in corpus.licence.sub_sources:
                 yield document.problem(
                     ("parts", i, "sub_source"), f"licence.sub_sources has no {part.sub_source}; add its terms"
@@ -147,8 +149,11 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
     for name, benchmark in catalog.benchmarks.items():
         document = catalog.documents[f"benchmarks/{name}"]
         if (other := holder.setdefault(benchmark.task, name)) != name:
-            yield document.problem(("task",), f"{benchmark.task} is already the task of benchmark {other}; give each its own")
+            yield document.problem(
+                ("task",), f"{benchmark.task} is already the task of benchmark {other}; give each its own"
+            )
         for i, of in enumerate(benchmark.parts):
+            yield from _column_problems(document, ("parts", i, "columns"), of.typed_columns)
             for kind, group in (("texts", of.texts), ("pairs", of.pairs)):
                 for j, model in enumerate(group):
                     yield from _sql_problems(document, ("parts", i, kind, j), model, of.typed_columns)
@@ -185,6 +190,14 @@ def _licence_problems(
                 freest, claimed = getattr(entry, use), getattr(terms, use)
                 if claimed.rank < freest.rank and terms.basis != "own":
                     yield document.problem((*key, use), f"{claimed} is freer than {licence_id} can be ({freest})")
+
+
+def _column_problems(document: Document, base: Key, columns: Mapping[str, object]) -> Iterator[Problem]:
+    for name, told in columns.items():
+        try:
+            parse_columns({name: told})
+        except ValueError as error:
+            yield document.problem((*base, name), str(error))
 
 
 def _sql_problems(document: Document, base: Key, model: BaseModel, columns: Mapping[str, object]) -> Iterator[Problem]:

@@ -85,9 +85,7 @@ class Keys:
         return len(self.start)
 
 
-def jaccard(
-    left: Keys, left_at: npt.ArrayLike, right: Keys, right_at: npt.ArrayLike, minimum: float = 0.0
-) -> Floats:
+def jaccard(left: Keys, left_at: npt.ArrayLike, right: Keys, right_at: npt.ArrayLike, minimum: float = 0.0) -> Floats:
     """True Jaccard of the keys at `left_at[i]` and `right_at[i]`, as design section 4 defines it.
 
     k follows the shorter key: under 6 characters 1 if equal else 0, under 20 shingles of 2, else of 3 characters. Pairs

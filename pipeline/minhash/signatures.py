@@ -63,11 +63,7 @@ def rows_per_band(num_perm: int, similarity: float, recall: float = 0.999) -> in
     >>> rows_per_band(128, 0.6 * 0.6), rows_per_band(128, 0.8)
     (2, 5)
     """
-    fitting = [
-        rows
-        for rows in range(1, num_perm + 1)
-        if 1 - (1 - similarity**rows) ** (num_perm // rows) >= recall
-    ]
+    fitting = [rows for rows in range(1, num_perm + 1) if 1 - (1 - similarity**rows) ** (num_perm // rows) >= recall]
     return max(fitting, default=1)
 
 

@@ -1,8 +1,8 @@
 """Named cleaners: what one corpus needs and the next must not have. A manifest lists them under `clean`.
 
-    despace_zh       blanks between two Chinese characters go (word-segmented corpora)
-    br               every spelling of a line break tag, escaped ones too, becomes a newline, even in web page sources
-    consult_wrapper  the `<s>问：… 答：` around ChatMed questions goes
+despace_zh       blanks between two Chinese characters go (word-segmented corpora)
+br               every spelling of a line break tag, escaped ones too, becomes a newline, even in web page sources
+consult_wrapper  the `<s>问：… 答：` around ChatMed questions goes
 """
 
 from __future__ import annotations

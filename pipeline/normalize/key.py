@@ -58,7 +58,7 @@ def key_hash(keys: pl.Series) -> pl.Series:
     >>> key_hash(pl.Series(["a"])).to_list()
     [16629034431890738719]
     """
-    return keys.to_frame("key").select(plh.col("key").nchash.xxh3_64()).to_series().rename(keys.name)  # type: ignore[attr-defined]
+    return keys.to_frame("key").select(plh.col("key").nchash.xxh3_64()).to_series().rename(keys.name)
 
 
 def _fold_fully(texts: pl.Series) -> pl.Series:
@@ -141,7 +141,7 @@ def _fold_by_table(texts: pl.Series, *, simplified: bool = False) -> tuple[pl.Se
     return keys, pl.Series(context)
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _fold_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     offsets, data, classes, starts, pool, out, out_offsets, context
 ):
@@ -175,7 +175,7 @@ def _fold_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
                 complex_row = True
                 break
             read += width
-            if kind == _PUNCTUATION or kind == _BLANK:
+            if kind in (_PUNCTUATION, _BLANK):
                 if not in_run:
                     in_run, run_kept, run = True, False, write
                 if after_digit and kind == _PUNCTUATION:

@@ -11,7 +11,8 @@
 
 A text that closes an element which HTML does not know (`</item>`) is XML: there `<data>` and its like stay.
 A text that holds `<html` or `<!doctype html` shows the source of a page on purpose (answers to "write me a web page")
-and is left alone. Why no parser: selectolax, like every browser, reads `a<b 且 c` as an element and drops what follows.
+and is left alone. Why no parser: selectolax, like every browser, reads `a<b 且 c>d` as an element and gives `ad`, and `vector<int>`
+as `vector`; on the rows that hold markup it is no faster than these expressions.
 """
 
 from __future__ import annotations
@@ -24,26 +25,29 @@ import polars as pl
 
 from pipeline.normalize.rows import patch
 
-#: Elements whose bare opening tag is markup by itself; the last four are MediaWiki's.
-PLAIN = frozenset(
+_PLAIN = (
     "br hr p div img ul ol li td tr th tbody thead h1 h2 h3 h4 h5 h6 strong em font sub sup blockquote center nobr wbr"
-    " dl dt dd nowiki noinclude includeonly onlyinclude".split()
+    " dl dt dd nowiki noinclude includeonly onlyinclude"
 )
-#: Elements whose names are words, types or variables as well.
-AMBIGUOUS = frozenset(
+_AMBIGUOUS = (
     "a abbr acronym address applet area article aside audio b base big body button canvas caption cite code col"
     " colgroup data datalist del details dfn dialog embed fieldset figcaption figure footer form frame frameset head"
     " header html i iframe input ins kbd label legend link main map mark marquee menu meta nav noscript object optgroup"
     " option output param picture pre progress q ref references rp rt ruby s samp script section select small source"
-    " span strike style summary svg table template textarea tfoot time title track tt u ul var video".split()
+    " span strike style summary svg table template textarea tfoot time title track tt u ul var video"
 )
+#: Elements whose bare opening tag is markup by itself; the last four are MediaWiki's.
+PLAIN = frozenset(_PLAIN.split())
+#: Elements whose names are words, types or variables as well.
+AMBIGUOUS = frozenset(_AMBIGUOUS.split())
 ELEMENTS = PLAIN | AMBIGUOUS
-_NEWLINE = frozenset(
-    "br hr p div ul ol li tr table h1 h2 h3 h4 h5 h6 blockquote dl dt dd pre section article caption tbody thead".split()
-)
+_BLOCKS = "br hr p div ul ol li tr table h1 h2 h3 h4 h5 h6 blockquote dl dt dd pre section article caption tbody thead"
+_NEWLINE = frozenset(_BLOCKS.split())
 _BLANK = frozenset(("td", "th"))
 _NAMES = "|".join(sorted(ELEMENTS, key=lambda name: (-len(name), name)))
-_SWITCHES = "allowfullscreen|async|checked|controls|defer|disabled|hidden|multiple|noshade|nowrap|readonly|required|selected"
+_SWITCHES = (
+    "allowfullscreen|async|checked|controls|defer|disabled|hidden|multiple|noshade|nowrap|readonly|required|selected"
+)
 _ATTRIBUTE = (
     r"(?:\s+|(?<=[\"']))(?:[A-Za-z_:][\w:.-]{0,60}\s{0,9}=\s{0,9}"
     r"(?:\"[^\"<>]{0,2000}\"|'[^'<>]{0,2000}'|[^\s\"'=<>`][^\s\"'<>`]{0,999})"

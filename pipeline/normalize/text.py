@@ -24,7 +24,9 @@ _INVISIBLE = (
 _EMOJI = r"\p{Extended_Pictographic}[\ufe0f\u20e3\x{1f3fb}-\x{1f3ff}]*"
 _WITHOUT_JOINERS = rf"{_EMOJI}(?:\u200d{_EMOJI})*|[^\u200d\p{{Extended_Pictographic}}]+"
 #: Characters that NFC never changes, whatever stands beside them: nearly all of nearly all rows.
-_PERHAPS_NOT_NFC = r"[^\x00-\u00bf\u2010-\u205e\u3000-\u3029\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uff01-\uff5e]"
+_PERHAPS_NOT_NFC = (
+    r"[^\x00-\u00bf\u2010-\u205e\u3000-\u3029\u3041-\u3096\u30a1-\u30fa\u3400-\u4dbf\u4e00-\u9fff\uff01-\uff5e]"
+)
 _LOOSE_BLANKS = r"[^\S\n ]|  |\n\n\n| \n|\n |^\s|\s$"
 #: Code within a text: between fences, or between backticks on one line.
 _FENCE = re.compile(r"```.*?```|`[^`\n]{1,200}`", re.S)

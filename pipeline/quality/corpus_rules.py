@@ -35,7 +35,8 @@ class CorpusCounts:
         """True for records whose text opens like that of more distinct texts than the configured share and number."""
         openings, texts = _joined(self._openings), _joined(self._texts)
         limit = max(self.config.min_template_texts - 1, int(self.config.max_template_share * len(np.unique(texts))))
-        return (_distinct_partners(openings, texts) > limit) & (openings != 0)
+        shared: npt.NDArray[np.bool_] = (_distinct_partners(openings, texts) > limit) & (openings != 0)
+        return shared
 
     def hub_positives(self) -> npt.NDArray[np.bool_]:
         """True for records whose text_pos answers more distinct texts than configured."""

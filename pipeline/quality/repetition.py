@@ -14,8 +14,8 @@ NGRAM = 8
 def repeated_share(keys: pl.Series) -> npt.NDArray[np.float32]:
     """For every match key the share of its 8-character windows that stood earlier in it; 0 below 16 characters.
 
-    Keys, not texts: a row of dots after a question is no repetition. One number finds the usual kinds at once: a stuck key (哈哈哈…),
-    a looping generator, a paragraph pasted twice, boilerplate lines.
+    Keys, not texts: a row of dots after a question is no repetition. One number finds the usual kinds at
+    once: a stuck key (哈哈哈…), a looping generator, a paragraph pasted twice, boilerplate lines.
 
     >>> [round(float(share), 2) for share in repeated_share(pl.Series(["哈" * 40, "春眠不觉晓处处闻啼鸟夜来风雨声花落"]))]
     [0.97, 0.0]
@@ -30,7 +30,7 @@ def repeated_share(keys: pl.Series) -> npt.NDArray[np.float32]:
     return shares
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _fill_shares(points, offsets, shares, slots, owners):  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
     """One open-addressed table for all rows: `owners` says which row a slot was last written by."""
     base = np.uint64(0x9E3779B97F4A7C15)

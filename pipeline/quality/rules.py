@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from functools import cache
 
@@ -14,6 +13,7 @@ import polars as pl
 
 from pipeline.manifest.settings import QualityConfig
 from pipeline.normalize.markup import ELEMENTS
+from pipeline.quality.phrases import GENERIC_TITLES, REFUSAL
 from pipeline.quality.repetition import repeated_share
 
 SIDES = ("text", "text_pos")
@@ -26,27 +26,10 @@ _LETTERS = r"[\p{L}\x{fffd}]"
 _MOJIBAKE = "锟斤拷|烫烫烫|屯屯屯|ï»¿"
 _NAMES = "|".join(sorted(ELEMENTS, key=lambda name: (-len(name), name)))
 _MARKUP = (
-    rf"(?i)<(?:{_NAMES})(?:\s[^<>]*)?/?>|</(?:{_NAMES})\s*>|<!doctype|<[a-z]+\s[^<>]*=\s*[\"']"
+    rf"(?i)</?(?:{_NAMES})\s*/?>|<(?:{_NAMES})\s[^<>]*=|<!doctype|<[a-z]+\s[^<>]*=\s*[\"']"
     r"|&(?:nbsp|quot|amp|lt|gt|ldquo|rdquo|mdash|hellip|#[0-9]{2,7})(?-u:\b)"
     r"|\[/?(?:url|img|quote|color|size|font|align|attach)(?:=[^\]\n]*)?\]"
     r"|\{\{[^{}\n]+\}\}|\[\[[^\[\]\n]+\]\]|(?:javascript|vbscript):|style\s*=\s*[\"']"
-)
-_REFUSAL = re.compile(
-    r"作为(?:一个|一名|一种|一款)?(?:AI|人工智能|大型?语言模型|语言模型|聊天机器人|虚拟助手|智能助手)"
-    r"|(?:我是|我只是|我是一个|我只是一个|身为)(?:AI|人工智能|语言模型)"
-    r"|(?:很抱歉|非常抱歉|抱歉|对不起|不好意思)[，,。！! ]*(?:但是|但)?[，, ]*(?:作为.{1,12}[，,])?我(?:无法|不能|没有办法|没办法|并不能|不具备|暂时无法)"
-    r"|我(?:无法|不能)(?:提供|完成|满足|协助|帮助|回答|生成|执行)(?:您|你|这|该|任何|有关|关于)"
-    r"|\bas an? (?:ai|artificial intelligence|(?:large )?language model)\b"
-    r"|\bi(?:'m| am) (?:just )?an? (?:ai\b|artificial intelligence|(?:large )?language model)"
-    r"|\b(?:sorry|apologi[sz]e)[,.!]?\s+(?:but\s+)?(?:as an ai\b|i (?:can(?:not|'t)|am (?:not able|unable)|'m (?:not able|unable)))",
-    re.I,
-)
-#: Match keys of titles that say nothing of what follows.
-GENERIC_TITLES = frozenset(
-    "求助 求解 求教 求救 求问 求解答 求大神 求帮助 求帮忙 求高手 求指教 请教 请问 请教一下 请问一下 问题 问一下 问个问题 有个问题 一个问题 请教问题"
-    " 帮忙 帮帮忙 帮帮我 帮我 救命 急 急急 急急急 急急急急 很急 急求 急问 在线等 急在线等 在线求助 无标题 无题 标题 未命名 如题 题目 咨询 咨询一下"
-    " 咨询问题 法律咨询 法律问题 健康咨询 怎么办 怎么办啊 怎么回事 怎么回事啊 为什么 为什么啊 是什么 什么 什么意思 测试 test 你好 您好 你好请问 谢谢"
-    " 大家好 hello hi 无 没有 其他 其它 none null nan untitled notitle title question help helpme".split()
 )
 
 
@@ -96,21 +79,21 @@ def _is_headword(keys: dict[str, pl.Series]) -> pl.Series:
 
 @cache
 def _expected() -> str:
-    """Latin letters of English and the Chinese characters in daily use, both scripts.
+    """Latin letters of English and the Chinese characters of print, both scripts.
 
-    Daily use: the first levels of GB 2312 and Big5, which hold 99 % of running text. UTF-8 read as GBK gives Chinese
-    characters too, nearly all of them outside.
+    Those are GB 2312 and the first level of Big5: lists of fish, elements or illnesses lie within. UTF-8 read as GBK
+    gives Chinese characters too, but for the greater part others.
     """
     found = []
     for code in range(0x4E00, 0xA000):
         gb, big5 = (chr(code).encode(encoding, "ignore") for encoding in ("gb2312", "big5"))
-        if b"\xb0\xa1" <= gb <= b"\xd7\xf9" or b"\xa4\x40" <= big5 <= b"\xc6\x7e":
+        if gb or b"\xa4\x40" <= big5 <= b"\xc6\x7e":
             found.append(chr(code))
     return f"[A-Za-z{''.join(found)}]"
 
 
 def foreign_script(texts: pl.Series, min_ratio: float) -> pl.Series:
-    """True where fewer than `min_ratio` of eight or more letters are Chinese characters in daily use or A to Z.
+    """True where fewer than `min_ratio` of eight or more letters are Chinese characters of print or A to Z.
 
     >>> foreign_script(pl.Series(["สวัสดีครับ ยินดีต้อนรับ", "借呗 how to 还款怎么办"]), 0.5).to_list()
     [True, False]
@@ -126,4 +109,4 @@ def refuses(texts: pl.Series, chars: int) -> pl.Series:
     >>> refuses(pl.Series(["很抱歉，我无法回答", "我无法入睡怎么办"]), 80).to_list()
     [True, False]
     """
-    return texts.str.slice(0, chars).str.contains(f"(?i){_REFUSAL.pattern}")
+    return texts.str.slice(0, chars).str.contains(REFUSAL)

@@ -9,12 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from pipeline.errors import UsageError
 from pipeline.normalize import key_hash, match_key
 from pipeline.report.opened import Build
+
+#: Reasons in the order in which they show best what a build does.
+TELLING = (
+    "near_duplicate",
+    "benchmark_query",
+    "benchmark_inside",
+    "benchmark_pair",
+    "swapped_duplicate",
+    "exact_duplicate",
+)
 
 
 @dataclass(frozen=True)
@@ -65,9 +77,21 @@ def explain(build: Build, what: str, limit: int = 20) -> list[Fate]:
     return found
 
 
+def examples(build: Build, n: int = 3) -> list[Fate]:
+    """Removed records worth looking at: one per reason, the telling reasons first, the same ones every time."""
+    found: dict[str, tuple[str, str]] = {}
+    for corpus in build.corpora:
+        ledger = pl.scan_parquet(build.folder / "ledger" / f"{corpus}.parquet")
+        for reason, record_id in ledger.group_by("reason").agg(pl.col("record_id").min()).collect().iter_rows():
+            found.setdefault(reason, (corpus, record_id))
+    told = [reason for reason in TELLING if reason in found] + sorted(set(found) - set(TELLING))
+    return [fate for reason in told[:n] for fate in _by_id(build, found[reason][1])]
+
+
 def _by_id(build: Build, record_id: str) -> Iterator[Fate]:
     for corpus in build.corpora:
-        for row in _evidence(build, corpus).filter(pl.col("record_id") == record_id).collect().iter_rows(named=True):
+        at = _evidence(build, corpus).with_row_index("at").filter(pl.col("record_id") == record_id)
+        for row in at.collect().iter_rows(named=True):
             yield _fate(build, corpus, row)
 
 
@@ -77,7 +101,7 @@ def _by_text(build: Build, text: str, limit: int) -> Iterator[Fate]:
     left = limit
     for corpus in build.corpora:
         hit = pl.col("text_key").is_in(keys) | pl.col("pos_key").is_in(keys)
-        for row in _evidence(build, corpus).filter(hit).head(left).collect().iter_rows(named=True):
+        for row in _evidence(build, corpus).with_row_index("at").filter(hit).head(left).collect().iter_rows(named=True):
             left -= 1
             yield _fate(build, corpus, row)
 
@@ -86,28 +110,34 @@ def _evidence(build: Build, corpus: str) -> pl.LazyFrame:
     return pl.scan_parquet(build.folder / "evidence" / f"{corpus}.parquet")
 
 
-def _fate(build: Build, corpus: str, row: dict[str, object]) -> Fate:
-    record_id, flags = str(row["record_id"]), tuple(map(str, row["flags"]))  # type: ignore[call-overload]
+def _fate(build: Build, corpus: str, row: dict[str, Any]) -> Fate:
+    record_id, flags = row["record_id"], tuple(row["flags"])
     if row["kept"]:
-        held = _pair(build, record_id, [corpus])
+        held = _kept_pair(build, record_id, [corpus])
         return Fate(record_id, corpus, True, flags, pair=held[1:] if held else None)
     ledger = pl.scan_parquet(build.folder / "ledger" / f"{corpus}.parquet")
     told = ledger.filter(pl.col("record_id") == record_id).collect().row(0, named=True)
-    other = _pair(build, told["duplicate_of"], [corpus, *build.corpora]) if told["duplicate_of"] else None
+    other = _kept_pair(build, told["duplicate_of"], [corpus, *build.corpora]) if told["duplicate_of"] else None
     names = ("stage", "reason", "duplicate_of", "benchmark", "similarity")
-    return Fate(record_id, corpus, False, flags, **{name: told[name] for name in names}, other=other)
+    pair = _removed_pair(build, corpus, row["at"], record_id)
+    return Fate(record_id, corpus, False, flags, **{name: told[name] for name in names}, pair=pair, other=other)
 
 
-def _pair(build: Build, record_id: str, corpora: list[str]) -> tuple[str, str, str] | None:
+def _kept_pair(build: Build, record_id: str, corpora: list[str]) -> tuple[str, str, str] | None:
     """Corpus, text and text_pos of a kept record."""
     for corpus in dict.fromkeys(corpora):
-        frame = (
-            pl.scan_parquet(build.data(corpus))
-            .filter(pl.col("record_id") == record_id)
-            .select("text", "text_pos")
-            .collect()
-        )
+        mine = pl.scan_parquet(build.data(corpus)).filter(pl.col("record_id") == record_id)
+        frame = mine.select("text", "text_pos").collect()
         if frame.height:
             text, text_pos = frame.row(0)
             return corpus, text, text_pos
     return None
+
+
+def _removed_pair(build: Build, corpus: str, at: int, record_id: str) -> tuple[str, str] | None:
+    """The text of a removed record, which a build folder does not hold: from the store, while that is there."""
+    paths = [Path(p) for p in build.run.get("text", {}).get(corpus, [])]
+    if not paths or not all(path.exists() for path in paths):
+        return None
+    row = pl.scan_parquet(paths).select("record_id", "text", "text_pos").slice(at, 1).collect()
+    return (row["text"][0], row["text_pos"][0]) if row.height and row["record_id"][0] == record_id else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from rich import box
 from rich.table import Table
@@ -41,12 +42,16 @@ def _columns(funnels: Sequence[Funnel], wide: bool) -> list[Column]:
         columns.insert(-1, ("bad", lambda f: f.quarantined))
     short = {"decontaminate": "leaked", "dedupe": "duplicate"}
     for stage in (stage for stage in STAGES if any(f.at(stage) for f in funnels)):
-        reasons = sorted({reason for f in funnels for reason in f.removed.get(stage, {})})
         if stage == "dedupe" and wide:
-            columns += [(r.removesuffix("_duplicate"), lambda f, r=r: f.removed.get("dedupe", {}).get(r, 0)) for r in reasons]  # type: ignore[misc]
+            reasons = sorted({reason for f in funnels for reason in f.removed.get(stage, {})})
+            columns += [(reason.removesuffix("_duplicate"), partial(_removed, stage, reason)) for reason in reasons]
         else:
-            columns.append((short.get(stage, stage), lambda f, stage=stage: f.at(stage)))  # type: ignore[misc]
+            columns.append((short.get(stage, stage), partial(_removed, stage, None)))
     return columns
+
+
+def _removed(stage: str, reason: str | None, funnel: Funnel) -> int:
+    return funnel.at(stage) if reason is None else funnel.removed.get(stage, {}).get(reason, 0)
 
 
 def _cells(funnel: Funnel, columns: Sequence[Column]) -> list[str | Text]:

@@ -24,6 +24,13 @@ class Build:
         return told
 
     @cached_property
+    def run(self) -> dict[str, Any]:
+        """What is known of the run that made it: timings, and where the store lay. Empty when run.json is gone."""
+        path = self.folder / "run.json"
+        told: dict[str, Any] = json.loads(path.read_bytes()) if path.exists() else {}
+        return told
+
+    @cached_property
     def funnels(self) -> list[Funnel]:
         return [Funnel(**told) for told in json.loads((self.folder / "funnel.json").read_bytes())["corpora"]]
 

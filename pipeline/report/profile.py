@@ -6,7 +6,6 @@ It is kept in the store like a stage's output, so that a build in which nothing 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ from pipeline.store import Entry, Receipt, Store, canonical_json, stage_key
 #: Pairs shown per corpus, and how much of each text.
 SAMPLES = 5
 SAMPLE_CHARS = 400
+SHOWN_NEGATIVES = 3
 #: Lower ends of the bins of text lengths: 1, 2, 3, 4, 6, 8, 12, 16, 24, ... characters.
-LENGTH_BINS = (1, *sorted(n << i for i in range(1, 16) for n in (2, 3))[:30])[:31]
+LENGTH_BINS = (1, *(n << i for i in range(16) for n in (2, 3)))
 #: Reasons of dedupe whose similarity says something; an exact copy is 1 by definition.
 MEASURED = ("near_duplicate", "swapped_duplicate")
 
@@ -41,7 +41,7 @@ def profile_of(store: Store, assembled: Entry) -> dict[str, Any]:
     return told
 
 
-def profile(data: Sequence[Path], ledger: Sequence[Path], evidence: Sequence[Path]) -> dict[str, Any]:
+def profile(data: list[Path], ledger: list[Path], evidence: list[Path]) -> dict[str, Any]:
     """Lengths and samples of the kept records, similarities and benchmarks of the removed ones, flags of the kept.
 
     `lengths[side]` counts records per lower end of a bin; `similarity[reason]` per hundredth, rounded down;
@@ -56,7 +56,7 @@ def profile(data: Sequence[Path], ledger: Sequence[Path], evidence: Sequence[Pat
     }
 
 
-def _lengths(data: Sequence[Path], side: str) -> dict[str, Any]:
+def _lengths(data: list[Path], side: str) -> dict[str, Any]:
     counted = (
         pl.scan_parquet(data)
         .group_by(chars=pl.col(side).str.len_chars())
@@ -68,18 +68,13 @@ def _lengths(data: Sequence[Path], side: str) -> dict[str, Any]:
     ends = pl.Series(LENGTH_BINS[1:], dtype=pl.UInt32)
     for chars, records in counted.iter_rows():  # one row per distinct length
         bins[str(LENGTH_BINS[ends.search_sorted(chars, side="right")])] += records
-    total, half, seen, median = int(counted["records"].sum()), 0, 0, 0
-    half = (total + 1) // 2
-    for chars, records in counted.iter_rows():
-        seen += records
-        if seen >= half:
-            median = chars
-            break
-    longest = int(counted["chars"][-1]) if total else 0
+    total = int(counted["records"].sum())
+    middle = counted.filter(pl.col("records").cum_sum() * 2 >= total)["chars"]
+    median, longest = (int(middle[0]), int(counted["chars"][-1])) if total else (0, 0)
     return {"bins": {low: n for low, n in bins.items() if n}, "median": median, "longest": longest}
 
 
-def _similarity(ledger: Sequence[Path]) -> dict[str, dict[str, int]]:
+def _similarity(ledger: list[Path]) -> dict[str, dict[str, int]]:
     # A float32 may lie a hair below the hundredth it stands for.
     hundredth = (pl.col("similarity").cast(pl.Float64) * 100 + 1e-4).floor().cast(pl.Int64)
     counted = (
@@ -96,7 +91,7 @@ def _similarity(ledger: Sequence[Path]) -> dict[str, dict[str, int]]:
     return told
 
 
-def _benchmarks(ledger: Sequence[Path]) -> dict[str, dict[str, int]]:
+def _benchmarks(ledger: list[Path]) -> dict[str, dict[str, int]]:
     counted = (
         pl.scan_parquet(ledger)
         .filter(pl.col("benchmark").is_not_null())
@@ -111,7 +106,7 @@ def _benchmarks(ledger: Sequence[Path]) -> dict[str, dict[str, int]]:
     return told
 
 
-def _flags(evidence: Sequence[Path]) -> dict[str, int]:
+def _flags(evidence: list[Path]) -> dict[str, int]:
     counted = (
         pl.scan_parquet(evidence)
         .filter(pl.col("kept") & (pl.col("flags").list.len() > 0))
@@ -124,7 +119,7 @@ def _flags(evidence: Sequence[Path]) -> dict[str, int]:
     return dict(counted.iter_rows())
 
 
-def _samples(data: Sequence[Path]) -> list[dict[str, Any]]:
+def _samples(data: list[Path]) -> list[dict[str, Any]]:
     """Records at even distances, the same that `m3e preview` shows."""
     frame = pl.scan_parquet(data).select("record_id", "text", "text_pos", "text_neg", "prompt")
     rows = int(frame.select(pl.len()).collect().item())
@@ -132,7 +127,9 @@ def _samples(data: Sequence[Path]) -> list[dict[str, Any]]:
     # One slice each: parquet skips the row groups in between.
     chosen = [frame.slice(at, 1) for at in range(0, rows, step)[:SAMPLES]]
     return [
-        row | {side: _cut(row[side]) for side in ("text", "text_pos")} | {"text_neg": [_cut(t) for t in row["text_neg"]]}
+        row
+        | {side: _cut(row[side]) for side in ("text", "text_pos")}
+        | {"text_neg": [_cut(text) for text in row["text_neg"][:SHOWN_NEGATIVES]]}
         for row in (pl.concat(chosen).collect().to_dicts() if chosen else [])
     ]
 

@@ -1,0 +1,275 @@
+"""The flows on a real Prefect server with a real worker, through the literal command."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from flows.alias import OURS, expand
+from flows.parameters import BuildParameters
+from tests.small import corpus, write_manifests, write_rows
+from tests.test_build import pairs
+from tests.test_cli import m3e
+
+ROOT = Path(__file__).resolve().parents[1]
+PREFECT = [str(Path(sys.executable).parent / "prefect")]
+
+
+@dataclass
+class Stack:
+    """A server, a worker and our deployments, in a home of their own; manifests in M3E_MANIFESTS."""
+
+    base: Path
+    env: dict[str, str]
+    worker: subprocess.Popen[bytes]
+
+    def prefect(self, *words: str, seconds: int = 240) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*PREFECT, *words], env=self.env, cwd=ROOT, text=True, capture_output=True, timeout=seconds, check=False
+        )
+
+    def run(self, deployment: str = "build-demo", **parameters: Any) -> subprocess.CompletedProcess[str]:
+        """The literal command, watched to its end."""
+        told = ["--param", f"parameters={json.dumps(parameters)}"]
+        return self.prefect("deployment", "run", deployment, "--watch", "--watch-timeout", "200", *told)
+
+    def ask(self, path: str, **body: Any) -> Any:
+        request = urllib.request.Request(
+            self.env["PREFECT_API_URL"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            return json.load(reply)
+
+    def task_states(self) -> dict[str, str]:
+        """Name -> state of the task runs of the latest flow run."""
+        (latest,) = self.ask("/flow_runs/filter", limit=1, sort="START_TIME_DESC")
+        runs = self.ask("/task_runs/filter", flow_runs={"id": {"any_": [latest["id"]]}}, limit=200)
+        return {run["name"]: run["state_name"] for run in runs}
+
+
+def recipe() -> dict[str, Any]:
+    return {"name": "demo", "corpora": ["one", "two"]}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    base = tmp_path_factory.mktemp("stack")
+    # These override the shipped recipe `demo`, so that a run takes no longer than it must.
+    manifests = write_manifests(base / "manifests", [corpus("one"), corpus("two")], recipe())
+    write_rows(manifests, "one", pairs(0, 5))
+    write_rows(manifests, "two", pairs(3, 8))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
+        "PREFECT_HOME": str(base / "home"),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "DO_NOT_TRACK": "1",
+        "NO_COLOR": "1",
+        "COLUMNS": "220",
+        "M3E_MANIFESTS": str(manifests),
+    }
+    logs = base / "logs"
+    logs.mkdir()
+
+    def start(name: str, *words: str, **more: str) -> subprocess.Popen[bytes]:
+        with (logs / name).open("wb") as log:
+            return subprocess.Popen(
+                [*PREFECT, *words],
+                env=env | more,
+                cwd=ROOT,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    started = [start("server", "server", "start", "--no-ui")]
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(env["PREFECT_API_URL"] + "/health", timeout=2)
+                break
+            except OSError:
+                assert started[0].poll() is None, (logs / "server").read_text()
+                time.sleep(0.2)
+        worker = start(
+            "worker", "worker", "start", "--pool", "m3e-local", "--type", "process", PREFECT_PLUGINS_ENABLED="false"
+        )
+        started.append(worker)
+        made = Stack(base, env, worker)
+        for _ in range(60):  # the worker makes the pool, and deploy needs it
+            if made.prefect("work-pool", "inspect", "m3e-local").returncode == 0:
+                break
+        done = made.prefect("--no-prompt", "deploy", "--all")
+        assert done.returncode == 0, done.stdout + done.stderr
+        yield made
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {name: told["sha256"] for name, told in json.loads((folder / "build.json").read_bytes())["files"].items()}
+
+
+def test_the_literal_command_builds_what_the_command_line_builds(stack: Stack) -> None:
+    done = stack.run(out=str(stack.base / "p"), store=str(stack.base / "store"))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Completed" in done.stdout
+    plain = m3e(
+        "build",
+        "demo",
+        "--out",
+        stack.base / "c",
+        "--store",
+        stack.base / "other",
+        "--manifests",
+        stack.base / "manifests",
+    )
+    assert plain.returncode == 0, plain.stderr
+    assert files(stack.base / "p/demo") == files(stack.base / "c/demo")
+    keys = {a["key"]: a["type"] for a in stack.ask("/artifacts/latest/filter", limit=50)}
+    assert keys == {"demo-funnel": "table", "demo-licences": "table", "demo-gaps": "markdown"}
+
+
+def test_a_second_run_shows_every_stage_cached(stack: Stack) -> None:
+    for _ in range(2):
+        done = stack.run(out=str(stack.base / "again"), store=str(stack.base / "again-store"))
+        assert done.returncode == 0, done.stdout
+    states = stack.task_states()
+    assert {name: state for name, state in states.items() if state != "Cached" and not name.startswith("fetch")} == {}
+    assert "convert one" in states
+
+
+def test_a_missing_corpus_completes_with_gaps_and_all_missing_fails(stack: Stack) -> None:
+    data = stack.base / "manifests" / "files"
+    kept = (data / "two.jsonl").read_bytes()
+    try:
+        (data / "two.jsonl").unlink()
+        done = stack.run(out=str(stack.base / "gap"), store=str(stack.base / "gap-store"))
+        assert done.returncode == 0, done.stdout
+        assert "CompletedWithGaps" in done.stdout
+        (gaps,) = [a for a in stack.ask("/artifacts/latest/filter", limit=50) if a["key"] == "demo-gaps"]
+        assert "two.jsonl" in gaps["data"]
+        strict = stack.run(out=str(stack.base / "strict"), store=str(stack.base / "gap-store"), strict=True)
+        assert strict.returncode == 1
+        only = stack.run(out=str(stack.base / "none"), store=str(stack.base / "gap-store"), only=["two"])
+        assert only.returncode == 1
+        assert "Failed" in only.stdout
+    finally:
+        (data / "two.jsonl").write_bytes(kept)
+
+
+def test_wrong_parameters_are_refused_before_a_run(stack: Stack) -> None:
+    assert stack.run(sample=0).returncode == 1
+    assert stack.run(smaple=3).returncode == 1
+
+
+def test_killed_flow_process_then_re_run_is_cached_and_the_same(stack: Stack) -> None:
+    told = {"out": str(stack.base / "killed"), "store": str(stack.base / "killed-store")}
+    first: dict[str, subprocess.CompletedProcess[str]] = {}
+    watching = threading.Thread(target=lambda: first.update(done=stack.run(**told)))
+    watching.start()
+    end = time.monotonic() + 120
+    while not list((stack.base / "killed-store").glob("convert/*/entry.json")) and time.monotonic() < end:
+        time.sleep(0.02)
+    children = subprocess.run(
+        ["pgrep", "-P", str(stack.worker.pid)], capture_output=True, text=True, check=False
+    ).stdout.split()
+    assert children
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    watching.join(200)
+    assert first["done"].returncode == 1
+    assert "Crashed" in first["done"].stdout
+    second = stack.run(**told)
+    assert second.returncode == 0, second.stdout
+    assert "Cached" in stack.task_states().values()
+    plain = m3e(
+        "build",
+        "demo",
+        "--out",
+        stack.base / "k",
+        "--store",
+        stack.base / "k-store",
+        "--manifests",
+        stack.base / "manifests",
+    )
+    assert plain.returncode == 0
+    assert files(stack.base / "killed/demo") == files(stack.base / "k/demo")
+
+
+def test_dask_workers_give_the_same_bytes(stack: Stack) -> None:
+    pytest.importorskip("prefect_dask")
+    done = stack.run(out=str(stack.base / "dask"), store=str(stack.base / "dask-store"), runner="dask", workers=2)
+    assert done.returncode == 0, done.stdout + done.stderr
+    plain = m3e(
+        "build",
+        "demo",
+        "--out",
+        stack.base / "d",
+        "--store",
+        stack.base / "d-store",
+        "--manifests",
+        stack.base / "manifests",
+    )
+    assert plain.returncode == 0
+    assert files(stack.base / "dask/demo") == files(stack.base / "d/demo")
+
+
+def test_the_alias_can_be_switched_off(stack: Stack) -> None:
+    off = Stack(stack.base, stack.env | {"PREFECT_PLUGINS_ENABLED": "0"}, stack.worker)
+    done = off.prefect("deployment", "inspect", "build-demo")
+    assert done.returncode != 0
+    assert stack.prefect("deployment", "inspect", "build-demo").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("prefect deployment run build-m3e-hq", "prefect deployment run build-m3e-hq/build-m3e-hq"),
+        (
+            "/x/bin/prefect deployment run --watch build-m3e-hq -p a=1",
+            "/x/bin/prefect deployment run --watch build-m3e-hq/build-m3e-hq -p a=1",
+        ),
+        ("prefect deployment run build-m3e-hq/build-m3e-hq", "prefect deployment run build-m3e-hq/build-m3e-hq"),
+        ("prefect deployment run someone-elses", "prefect deployment run someone-elses"),
+        ("prefect deployment run --tag build-demo x/y", "prefect deployment run --tag build-demo x/y"),
+        ("prefect flow-run ls", "prefect flow-run ls"),
+        ("python build-m3e-hq", "python build-m3e-hq"),
+    ],
+)
+def test_the_alias_writes_out_only_our_names(words: str, expected: str) -> None:
+    assert expand(words.split()) == expected.split()
+
+
+def test_deployments_flows_and_alias_carry_the_same_names() -> None:
+    import flows.build as module
+
+    told = YAML(typ="safe").load((ROOT / "prefect.yaml").read_text("utf-8"))["deployments"]
+    assert tuple(d["name"] for d in told) == OURS
+    for deployment in told:
+        assert getattr(module, deployment["entrypoint"].partition(":")[2]).name == deployment["name"]
+    assert "token" not in json.dumps(BuildParameters.model_json_schema()).lower()
+    assert shutil.which("prefect", path=str(Path(sys.executable).parent))
