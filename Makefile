@@ -42,8 +42,8 @@ down: ## stop worker and server
 bench: $(READY) ## every measured claim, as ratios in one run
 	$(BIN)/python -m benchmarks
 
-soak: $(READY) ## the long tests: kills, sizes, random manifests
-	$(BIN)/python -m pytest -q tests/soak
+soak: $(READY) ## a hundred builds killed at random moments, each run again
+	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py -k killed
 
 clean: ## outputs and caches; keeps .venv and the store .m3e
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

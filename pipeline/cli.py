@@ -32,6 +32,14 @@ app = typer.Typer(
 WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
 out, err = Console(width=WIDTH), Console(stderr=True)
 
+#: What a build folder holds, in the order a newcomer would open it.
+CONTENTS = (
+    ("report.html", "the build at a glance, for a browser"),
+    ("data", "the records, one folder per corpus"),
+    ("ledger", "every removed record and why"),
+    ("README.md", "the dataset card"),
+)
+
 Manifests = Annotated[
     list[Path] | None,
     typer.Option(
@@ -64,62 +72,23 @@ def check(
         told = [p for p in error.problems if not wanted or Path(p.file).resolve() in wanted]
         if told:
             raise ManifestError(told) from None
-        out.print(f"{len(wanted)} file(s) in order.", highlight=False)
+        _say(f"{len(wanted)} file(s) in order.")
         return
-    out.print(
-        f"In order: {len(catalog.corpora)} corpora, {len(catalog.benchmarks)} benchmarks, "
-        f"{len(catalog.recipes)} recipes, {len(catalog.vocabulary.licences)} licences.",
-        highlight=False,
-    )
+    kinds = ("corpora", "benchmarks", "recipes")
+    _say(f"In order: {', '.join(f'{len(getattr(catalog, kind))} {kind}' for kind in kinds)}.")
 
 
 @app.command()
 def corpora(manifests: Manifests = None, as_json: AsJson = False) -> None:
     """The table of corpora: rows, domain, prompt, licence, use class, source."""
-    catalog = _catalog(_folders(manifests))
-    rows = [
-        {
-            "name": c.name, "title": c.title, "domain": c.domain, "task": c.task, "prompt": c.prompt, "grade": c.grade,
-            "symmetric": c.symmetric, "enabled": c.enabled, "splits": c.splits,
-            "seed": {"rows": c.seed.rows} if c.seed else None,
-            "expect": c.expect.model_dump() if c.expect else None,
-            "licence": c.licence.spdx, "commercial": c.licence.commercial.value, "redistribute": c.licence.redistribute.value,
-            "source": getattr(c.source, "repo", None) or getattr(c.source, "root", None), "kind": c.source.kind,
-            "locked": bool(getattr(c.source, "revision", None)),
-        }
-        for _, c in sorted(catalog.corpora.items())
-    ]  # fmt: skip
+    from pipeline.report.corpora import corpus_rows, corpus_table
+
+    rows = corpus_rows(_catalog(_folders(manifests)))
     if as_json:
         sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
         return
-    table = Table(header_style="bold", pad_edge=False)
-    for name, right in (
-        ("corpus", False),
-        ("rows", True),
-        ("domain", False),
-        ("prompt", False),
-        ("licence", False),
-        ("commercial", False),
-        ("redistribute", False),
-        ("source", False),
-    ):
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "source")
-    colour = {"allowed": "green", "unknown": "yellow", "forbidden": "red"}
-    for row, c in zip(rows, (c for _, c in sorted(catalog.corpora.items())), strict=True):
-        count = c.seed.rows if c.seed else c.expect.rows if c.expect else None
-        use = [f"[{colour[row[k]]}]{row[k]}[/]" for k in ("commercial", "redistribute")]  # type: ignore[index]
-        table.add_row(
-            c.name + ("" if c.enabled else " (off)"),
-            f"{count:,}" if count else "?",
-            c.domain,
-            c.prompt,
-            c.licence.spdx,
-            *use,
-            f"{c.source.kind} {row['source']}",
-        )
-    out.print(table)
-    told = sum(c.seed.rows for c in catalog.corpora.values() if c.seed)
-    out.print(f"{len(rows)} corpora; {told:,} rows in the seed's table.", highlight=False)
+    out.print(corpus_table(rows))
+    _say(f"{len(rows)} corpora; {sum(row['seed']['rows'] for row in rows if row['seed']):,} rows in the seed's table.")
 
 
 @app.command()
@@ -173,15 +142,12 @@ def build(
     folder, changed = write_build(outcome, to, _names(only), runner.timings)
     out.print(funnel_table(list(outcome.funnels.values()), chosen.title or chosen.name, out.width))
     for warning in outcome.warnings:
-        err.print(f"warning: {warning}", style="yellow", highlight=False, markup=False)
+        _say(f"warning: {warning}", err, "yellow")
     for gap in outcome.gaps:
-        err.print(
-            f"gap: {gap.corpus} failed in {gap.stage}: {gap.cause}. Cure: {gap.cure}",
-            style="red",
-            highlight=False,
-            markup=False,
-        )
-    out.print(f"{'Built' if changed else 'Nothing changed'}: {folder}", highlight=False, markup=False, soft_wrap=True)
+        _say(f"gap: {gap.corpus} failed in {gap.stage}: {gap.cause}. Cure: {gap.cure}", err, "red")
+    _say(f"{'Built' if changed else 'Nothing changed'}: {folder}")
+    for name, told in CONTENTS:
+        _say(f"  {folder / name}: {told}", style="dim")
 
 
 @app.command()
@@ -197,11 +163,19 @@ def explain(
 
     build = open_build(folder)
     for fate in fates(build, what) if what else examples(build, n):
-        out.print(fate.sentence(), highlight=False, markup=False, soft_wrap=True)
+        _say(fate.sentence())
         for label, told in (("it reads", fate.pair), ("kept is ", fate.other[1:] if fate.other else None)):
             if told:
                 line = f"  {label}: {_cut(told[0], 80)} → {_cut(told[1], 120)}".replace("\n", " ")
-                out.print(line, style="dim", highlight=False, markup=False, soft_wrap=True)
+                _say(line, style="dim")
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="A build folder.")]) -> None:
+    """Where the report page of a build lies, to open in a browser."""
+    from pipeline.report.opened import open_build
+
+    _say((open_build(folder).folder / "report.html").resolve().as_uri())
 
 
 @app.command()
@@ -230,11 +204,16 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except CurationError as error:
-        err.print(str(error), style="red", highlight=False, markup=False, soft_wrap=True)
+        _say(str(error), err, "red")
         raise SystemExit(error.exit_code) from None
     except KeyboardInterrupt:
-        err.print("Interrupted; finished steps are kept, run the same command again.", style="red")
+        _say("Interrupted; finished steps are kept, run the same command again.", err, "red")
         raise SystemExit(1) from None
+
+
+def _say(text: str, to: Console = out, style: str | None = None) -> None:
+    """One line as it is: nothing in it is markup, and it is not wrapped, so that paths can be copied."""
+    to.print(text, style=style, highlight=False, markup=False, soft_wrap=True)
 
 
 def _folders(given: list[Path] | None) -> list[Path]:

@@ -50,7 +50,8 @@ def edit(home: Path, **changes: Any) -> None:
 def test_build_explain_and_preview(home: Path) -> None:
     done = build(home)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.rstrip().endswith("Built: build/small")
+    assert "Built: build/small\n" in done.stdout
+    assert (home / "build/small/report.html").is_file()
     ledger = pl.read_parquet(home / "build/small/ledger/one.parquet")
     told = m3e("explain", ledger["record_id"][0], "--build", "build/small", cwd=home)
     assert f"removed by dedupe: exact_duplicate of {ledger['duplicate_of'][0]} (one), similarity 1.000." in told.stdout
@@ -196,6 +197,6 @@ def test_answers_without_loading_anything_heavy(words: list[str]) -> None:
 
 def test_help_names_every_verb() -> None:
     told = m3e("--help").stdout
-    for verb in ("check", "corpora", "plan", "build", "explain", "preview"):
+    for verb in ("check", "corpora", "plan", "build", "explain", "preview", "report"):
         assert verb in told
         assert m3e(verb, "--help").returncode == 0
