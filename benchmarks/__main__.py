@@ -1,0 +1,40 @@
+"""`python -m benchmarks [CLAIM ...] [--pairs N]`: prints a table per claim and, at the end, which bars do not hold."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import inspect
+import os
+from collections.abc import Sequence
+
+from benchmarks.measure import ONE_THREAD, Table
+
+CLAIMS = ("signatures", "match_key", "dedupe", "convert", "noop", "duplicates")
+
+
+def main(arguments: Sequence[str] | None = None) -> list[Table]:
+    """Runs the named claims, or all. Bars that do not hold are told, not raised: machines differ."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("claims", nargs="*", metavar="CLAIM", help=f"of: {', '.join(CLAIMS)}; all of them if none")
+    parser.add_argument("--pairs", type=int, help="another number of pairs for the named claims")
+    given = parser.parse_args(arguments)
+    if unknown := sorted(set(given.claims) - set(CLAIMS)):
+        parser.error(f"no such claim: {', '.join(unknown)}; choose among: {', '.join(CLAIMS)}")
+    if given.pairs is not None and (not given.claims or "noop" in given.claims or given.pairs < 1):
+        parser.error("--pairs wants a number from 1 on, and claims by name; noop has no size")
+    if arguments is None:
+        os.environ.update(ONE_THREAD)
+    tables = []
+    for name in given.claims or CLAIMS:
+        run = importlib.import_module(f"benchmarks.{name}").run
+        size = {"pairs": given.pairs} if given.pairs is not None and "pairs" in inspect.signature(run).parameters else {}
+        tables.append(run(**size))
+    judged = sum(row.holds is not None for table in tables for row in table.rows)
+    below = [f"{table.title.split(':')[0]}: {what}" for table in tables for what in table.below]
+    print(f"{judged - len(below)} of {judged} bars hold" + (f"; below: {', '.join(below)}" if below else ""))
+    return tables
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Claim: whole dedupe (read shards, keys, exact, near, verify, groups, resolve), pairs per CPU-second and peak memory.
+
+It runs in a process of its own, so that the peak is that of dedupe and of nothing else. A small run goes first: loading
+of libraries and of compiled kernels is told apart.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+
+from benchmarks.measure import ROOT, Table, child_environment, peak_bytes, rate
+from pipeline.dedupe import DedupeInput, dedupe
+from pipeline.licence import UseClass
+from pipeline.manifest.settings import CapConfig, DedupeConfig
+from pipeline.record import TEXT_SCHEMA
+from pipeline.resolve import Rank, ResolveConfig, ResolveInput, resolve
+from pipeline.shards import ShardWriter
+
+PAIRS = 200_000
+WARM = 1_000
+BAR_RATE = 50_000
+BAR_BYTES, BAR_PAIRS = 4 << 30, 5_000_000
+
+
+def run(pairs: int = PAIRS) -> Table:
+    """Writes so many pairs as `convert` would, a quarter of them copies, and has a fresh process dedupe them."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, count, seed in (("warm", min(pairs, WARM), 2), ("whole", pairs, 1)):
+            (Path(folder) / name).mkdir()
+            write_shards(Path(folder) / name, count, seed)
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.dedupe", folder],
+            cwd=ROOT,
+            env=child_environment(),
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+    told = json.loads(done.stdout)
+    seconds = told["dedupe_s"] + told["resolve_s"]
+    table = Table(f"dedupe: {pairs:,} pairs of 20 + 150 characters", ("", "CPU-s", "pairs per CPU-s"))
+    table.add("dedupe: read, keys, exact, near, verify, groups", f"{told['dedupe_s']:.2f}", rate(pairs, told["dedupe_s"]))
+    table.add("resolve", f"{told['resolve_s']:.2f}", rate(pairs, told["resolve_s"]))
+    whole = pairs / seconds
+    table.add("whole", f"{seconds:.2f}", rate(pairs, seconds), bar=f"{BAR_RATE:,}", holds=whole >= BAR_RATE)
+    peak, start = told["peak_bytes"], told["start_bytes"]
+    table.add(
+        "peak memory, MiB",
+        "",
+        f"{peak / 2**20:,.0f}",
+        bar=f"{BAR_BYTES >> 20:,} at {BAR_PAIRS:,}",
+        holds=peak <= BAR_BYTES if pairs >= BAR_PAIRS else None,
+    )
+    table.notes = [
+        f"before the first pair: {start / 2**20:,.0f} MiB, {told['start_s']:.1f} CPU-s of loading;"
+        f" memory grows by {(peak - start) / pairs:,.0f} bytes a pair",
+        f"{told['edges']:,} edges, {told['edges_at_threshold']:,} at the threshold, of {told['candidates']:,} candidates;"
+        f" {told['kept'] / pairs:.1%} kept",
+    ]
+    return table.show()
+
+
+def write_shards(folder: Path, count: int, seed: int) -> None:
+    """Text shards of made pairs with record ids and all columns; one batch in memory."""
+    from benchmarks import text
+    from pipeline.convert.identity import Identities
+
+    identities = Identities("bench")
+    with ShardWriter(folder, "text", TEXT_SCHEMA) as writer:
+        for frame in text.pairs(text.source(), count, seed=seed):
+            ids, leading = identities.assign(frame["text"], frame["text_pos"])
+            empty, nothing = pl.lit(""), pl.lit(None, pl.Float32)
+            rows = frame.select(
+                pl.Series("record_id", ids),
+                pl.lit("bench").alias("corpus"),
+                *(empty.alias(name) for name in ("sub_source", "split", "row", "prompt", "prompt_pos")),
+                "text",
+                "text_pos",
+                pl.lit([], pl.List(pl.String)).alias("text_neg"),
+                pl.Series("doc_group", leading),
+                *(nothing.alias(name) for name in ("score", "quality_score")),
+            )
+            table = rows.select(TEXT_SCHEMA.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+            writer.write(pa.Table.from_batches(table.to_batches()).cast(TEXT_SCHEMA))
+
+
+def _measure(folder: Path) -> dict[str, Any]:
+    """What the child does: both stages over the small shards, then over the whole."""
+    _both(folder / "warm", folder / "warm-out")
+    start_s, start_bytes = time.process_time(), peak_bytes()
+    return {"start_s": start_s, "start_bytes": start_bytes} | _both(folder / "whole", folder / "out")
+
+
+def _both(shards: Path, out: Path) -> dict[str, Any]:
+    texts = sorted(shards.glob("text-*.parquet"))
+    for stage in ("dedupe", "resolve"):
+        (out / stage).mkdir(parents=True)
+    config = DedupeConfig()
+    began = time.process_time()
+    found = dedupe([DedupeInput("bench", texts, symmetric=False, near=True)], out / "dedupe", config)
+    between = time.process_time()
+    classes = sorted((out / "dedupe" / "classes" / "bench").glob("*.parquet"))
+    rank = Rank(commercial=UseClass.ALLOWED, redistribute=UseClass.ALLOWED)
+    judged = resolve(
+        [ResolveInput("bench", "优", {"": rank}, texts, {}, classes)],
+        out / "dedupe" / "edges.parquet",
+        frozenset(),
+        out / "resolve",
+        ResolveConfig(threshold=config.threshold, cap=CapConfig()),
+    )
+    ended = time.process_time()
+    counts = {name: found[name] for name in ("edges", "edges_at_threshold", "candidates")}
+    kept = judged["corpora"]["bench"]["kept"]
+    return counts | {
+        "dedupe_s": between - began,
+        "resolve_s": ended - between,
+        "kept": kept,
+        "peak_bytes": peak_bytes(),
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_measure(Path(sys.argv[1]))))

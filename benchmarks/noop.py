@@ -1,0 +1,53 @@
+"""Claim: `m3e build demo` with nothing changed writes no byte and is done in under two seconds."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks.measure import ROOT, Table, child_environment
+
+REPEATS = 5
+BAR_SECONDS = 2.0
+Seen = dict[Path, tuple[int, int, int]]
+
+
+def run(repeats: int = REPEATS) -> Table:
+    """Builds once, then again and again; seconds are those of the clock, from start to exit of the command."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = Path(folder)
+        first = _build(base)
+        before, taken = _files(base), []
+        for _ in range(repeats):
+            taken.append(_build(base))
+        written = written_bytes(before, _files(base))
+    again = statistics.median(taken)
+    table = Table("noop: m3e build demo with nothing changed", ("", "measured"))
+    table.add("first build, seconds", f"{first:.2f}")
+    table.add("again, seconds", f"{again:.2f}", bar=f"{BAR_SECONDS:g}", holds=again < BAR_SECONDS)
+    table.add("bytes written by all of them", f"{written:,}", bar="0", holds=written == 0)
+    table.notes.append(f"median of {repeats}, from {min(taken):.2f} to {max(taken):.2f}")
+    return table.show()
+
+
+def written_bytes(before: Seen, after: Seen) -> int:
+    """Bytes of the files that are new or were touched."""
+    return sum(seen[0] for path, seen in after.items() if before.get(path) != seen)
+
+
+def _build(base: Path) -> float:
+    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "build", "demo"]
+    command += ["--out", str(base / "build"), "--store", str(base / "store")]
+    began = time.perf_counter()
+    subprocess.run(command, cwd=ROOT, env=child_environment(one_thread=False), check=True, capture_output=True)
+    return time.perf_counter() - began
+
+
+def _files(base: Path) -> Seen:
+    """Size, time of change and inode of every file."""
+    told = {path: path.stat() for path in base.rglob("*") if path.is_file()}
+    return {path: (stat.st_size, stat.st_mtime_ns, stat.st_ino) for path, stat in told.items()}
