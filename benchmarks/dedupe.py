@@ -19,10 +19,10 @@ import pyarrow as pa
 
 from benchmarks.measure import ROOT, Table, child_environment, peak_bytes, rate
 from pipeline.dedupe import DedupeInput, dedupe
-from pipeline.licence import UseClass
+from pipeline.licence import Rank, UseClass
 from pipeline.manifest.settings import CapConfig, DedupeConfig
 from pipeline.record import TEXT_SCHEMA
-from pipeline.resolve import Rank, ResolveConfig, ResolveInput, resolve
+from pipeline.resolve import ResolveConfig, ResolveInput, resolve
 from pipeline.shards import ShardWriter
 
 PAIRS = 200_000
@@ -47,8 +47,8 @@ def run(pairs: int = PAIRS) -> Table:
     told = json.loads(done.stdout)
     seconds = told["dedupe_s"] + told["resolve_s"]
     table = Table(f"dedupe: {pairs:,} pairs of 20 + 150 characters", ("", "CPU-s", "pairs per CPU-s"))
-    table.add("dedupe: read, keys, exact, near, verify, groups", f"{told['dedupe_s']:.2f}", rate(pairs, told["dedupe_s"]))
-    table.add("resolve", f"{told['resolve_s']:.2f}", rate(pairs, told["resolve_s"]))
+    for name, taken in (("read, keys, exact, near, verify, groups", told["dedupe_s"]), ("resolve", told["resolve_s"])):
+        table.add(name, f"{taken:.2f}", rate(pairs, taken))
     whole = pairs / seconds
     table.add("whole", f"{seconds:.2f}", rate(pairs, seconds), bar=f"{BAR_RATE:,}", holds=whole >= BAR_RATE)
     peak, start = told["peak_bytes"], told["start_bytes"]

@@ -117,12 +117,10 @@ def pairs(
         ends = [np.zeros(high - low + 1, np.int64) for _ in lengths]
         copy_of = np.empty(high - low, np.int64)
         shape = np.array(lengths, np.int64)
-        _write(walk, np.uint64(seed), low, high, count, copies, shape, *data, *ends, copy_of)
+        _write(walk, np.uint64(seed), low, high, count, copies, shape, data[0], data[1], ends[0], ends[1], copy_of)
         columns = {
             name: pl.Series(
-                pa.LargeStringArray.from_buffers(
-                    high - low, pa.py_buffer(end), pa.py_buffer(held[: end[-1]].copy())
-                )
+                pa.LargeStringArray.from_buffers(high - low, pa.py_buffer(end), pa.py_buffer(held[: end[-1]].copy()))
             )
             for name, held, end in zip(("text", "text_pos"), data, ends, strict=True)
         }

@@ -174,8 +174,9 @@ def explain(
 def report(folder: Annotated[Path, typer.Argument(help="A build folder.")]) -> None:
     """Where the report page of a build lies, to open in a browser."""
     from pipeline.report.opened import open_build
+    from pipeline.report.page import page_of
 
-    _say((open_build(folder).folder / "report.html").resolve().as_uri())
+    _say(page_of(open_build(folder)).resolve().as_uri())
 
 
 @app.command()

@@ -6,6 +6,7 @@ import json
 import re
 import statistics
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,9 @@ def test_the_slices_of_a_bar_fill_it_in_order(told: list[int], name: str) -> Non
         assert x == pytest.approx(edge, abs=0.05) and width > 0
         edge = x + width
     assert not rects or edge == pytest.approx(100, abs=0.05)
+    wide = [(n, width) for n, (_, _, width) in zip([n for n in told if n], rects, strict=True) if n >= sum(told) * 0.01]
+    for (a, first), (b, second) in pairwise(wide):
+        assert first / second == pytest.approx(a / b, rel=0.02)
 
 
 @given(counts)

@@ -208,6 +208,8 @@ class Corpus(Strict):
         for part in self.parts:
             if not set(self.splits) & set(part.files):
                 raise ValueError(f"no part file for splits {self.splits}; a part has only {sorted(part.files)}")
+        if self.name in ("all", "full"):
+            raise ValueError(f"{self.name} is the name of a view of every build; choose another")
         if not self.enabled and not self.disabled_reason:
             raise ValueError("enabled: false needs a disabled_reason")
         return self
