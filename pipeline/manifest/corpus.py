@@ -42,11 +42,15 @@ class Strict(BaseModel):
 
 
 class HubSource(Strict):
-    """Explicit files of one Hub dataset at one commit; never a loading script."""
+    """Explicit files of one Hub dataset at one commit; never a loading script.
+
+    `ref` is where a null revision is resolved: the main branch, or the Hub's own parquet conversion of script repos.
+    """
 
     kind: Literal["hub"]
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: str | None = None
+    ref: Literal["main", "refs/convert/parquet"] = "main"
 
     @field_validator("revision")
     @classmethod
@@ -63,7 +67,40 @@ class LocalSource(Strict):
     root: str
 
 
-Source = Annotated[HubSource | LocalSource, Field(discriminator="kind")]
+#: `sha256:<64 hex>` or `md5:<32 hex>`.
+Checksum = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32})$")]
+
+
+class HttpSource(Strict):
+    """Files below one address; `files` of the parts are names relative to it, without wildcards.
+
+    A name may point into an archive: `DuSQL.zip!DuSQL/train.json`.
+    """
+
+    kind: Literal["http"]
+    base: Annotated[str, Field(pattern=r"^https?://")]
+    checksums: dict[str, Checksum] = {}
+
+
+class GdriveSource(Strict):
+    """Files of Google Drive by id; `files` of the parts use the names given here, also as `name.zip!member`."""
+
+    kind: Literal["gdrive"]
+    ids: dict[str, str]
+    checksums: dict[str, Checksum] = {}
+
+
+class ManualSource(Strict):
+    """Files that a person must fetch (a login, a form): what, where, and how to know that they are right."""
+
+    kind: Literal["manual"]
+    get: str
+    url: str
+    sizes: dict[str, int] = {}
+    checksums: dict[str, Checksum] = {}
+
+
+Source = Annotated[HubSource | LocalSource | HttpSource | GdriveSource | ManualSource, Field(discriminator="kind")]
 
 
 class Select(Strict):
@@ -150,6 +187,18 @@ class Expect(Strict):
     seen: Literal["measured", "claimed"]
 
 
+class Alternate(Strict):
+    """Another place to get the corpus from, tried when those before it cannot be had: with its own files and counts.
+
+    Where `parts` is left out, those of the corpus hold.
+    """
+
+    source: Source
+    parts: list[Part] | None = None
+    expect: Expect | None = None
+    note: str | None = None
+
+
 class Instruction(Strict):
     zh: str
     en: str
@@ -187,6 +236,7 @@ class Corpus(Strict):
     symmetric: bool = False
     script: Script = "hans"
     source: Source
+    alternates: list[Alternate] = []
     splits: list[str] = ["train"]
     parts: Annotated[list[Part], Field(min_length=1)]
     clean: list[Cleaner] = []
