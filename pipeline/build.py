@@ -8,7 +8,7 @@ the store (a folder and a small receipt), never frames.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,15 +19,18 @@ from pipeline.ledger import Funnel, hold_counts
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
+from pipeline.manifest.lock import LOCK_NAME, LockedSource, read_lock
 from pipeline.manifest.recipe import Recipe, chosen
 from pipeline.steps import (
     Context,
+    as_fetched,
     assemble_step,
     convert_step,
     decontaminate_step,
     dedupe_step,
     fetch_step,
     index_step,
+    known_as,
     quality_step,
     resolve_step,
 )
@@ -119,9 +122,17 @@ class Outcome:
 
 
 def context_of(
-    catalog: Catalog, recipe: Recipe, store: Path, only: Sequence[str] = (), sample: int | None = None
+    catalog: Catalog,
+    recipe: Recipe,
+    store: Path,
+    only: Sequence[str] = (),
+    sample: int | None = None,
+    *,
+    frozen: bool = False,
 ) -> Context:
     """All that the steps need to know, small enough to send to another process.
+
+    What the locks beside the manifests hold is used; with `frozen`, nothing else is.
 
     Raises CurationError where nothing would be built.
     """
@@ -142,7 +153,26 @@ def context_of(
     benchmarks = [b for _, b in sorted(catalog.benchmarks.items()) if wanted & {b.name, *b.suites}]
     homes = {c.name: catalog.home("corpora", c.name) for c in corpora}
     homes |= {f"benchmark:{b.name}": catalog.home("benchmarks", b.name) for b in benchmarks}
-    return Context(recipe, tuple(corpora), tuple(benchmarks), homes, catalog.tombstones, Store(store), sample)
+    return Context(
+        recipe,
+        tuple(corpora),
+        tuple(benchmarks),
+        homes,
+        catalog.tombstones,
+        Store(store),
+        sample,
+        locks=_locks(corpora, benchmarks, homes),
+        frozen=frozen,
+    )
+
+
+def _locks(
+    corpora: Sequence[Corpus], benchmarks: Sequence[Benchmark], homes: Mapping[str, Path]
+) -> dict[str, list[LockedSource]]:
+    """What the locks hold of these corpora and benchmarks: each folder of manifests has a lock of its own."""
+    read = {home: read_lock(home.parent / LOCK_NAME) for home in set(homes.values())}
+    locks = {known_as(c): read[homes[c.name]].corpora.get(c.name, []) for c in corpora}
+    return locks | {known_as(b): read[homes[known_as(b)]].benchmarks.get(b.name, []) for b in benchmarks}
 
 
 def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
@@ -194,7 +224,9 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
 
 def count(outcome: Outcome) -> None:
     """Fill in the funnels from the receipts of the steps and prove each. Raises CountError where a sum does not hold."""
-    manifests = {c.name: c for c in outcome.context.corpora}
+    manifests = {
+        c.name: as_fetched(c, outcome.fetched[c.name]) for c in outcome.context.corpora if c.name in outcome.fetched
+    }
     for name in outcome.corpora:
         read, made = outcome.entries["convert", name].receipt, outcome.entries["assemble", name].receipt
         judged = outcome.entries["resolve", "all"].receipt["corpora"][name]

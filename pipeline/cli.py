@@ -92,6 +92,28 @@ def corpora(manifests: Manifests = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def lock(
+    names: Annotated[list[str] | None, typer.Argument(help="Corpora and benchmarks; none locks all.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Look at every source, not only the first to be had.")] = False,
+    store: StoreAt = Path(".m3e"),
+    manifests: Manifests = None,
+) -> None:
+    """Write what the sources hold now (commits, sizes, sha256) into the lock; exit 1 where none could be reached."""
+    from pipeline.lock import lock as look
+    from pipeline.store import Store
+
+    reached: dict[str, bool] = {}
+    for looked in look(_catalog(_folders(manifests)), names or [], Store(store), every=every):
+        is_seen = looked.source.unreached is None
+        reached[looked.name] = reached.get(looked.name, False) or is_seen
+        _say(looked.sentence, style=None if is_seen else "yellow")
+    lost = sorted(name for name, is_seen in reached.items() if not is_seen)
+    _say(f"Locked {len(reached) - len(lost)} of {len(reached)}.")
+    if lost:
+        raise SystemExit(1)
+
+
+@app.command()
 def plan(
     recipe: str,
     only: Only = "",
@@ -121,6 +143,7 @@ def build(
     store: StoreAt = Path(".m3e"),
     manifests: Manifests = None,
     strict: Annotated[bool, typer.Option(help="Fail when any corpus is missing.")] = False,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Take only what the lock holds.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Steps at a time.")] = 2,
 ) -> None:
     """Build a recipe: prints the funnel and the folder DIR/RECIPE."""
@@ -131,7 +154,7 @@ def build(
     from pipeline.report.funnel import funnel_table
     from pipeline.report.progress import Progress
 
-    context = context_of(catalog, chosen, store, _names(only), sample)
+    context = context_of(catalog, chosen, store, _names(only), sample, frozen=frozen)
     with Progress(err, len(context.corpora), len(context.benchmarks)) as progress:
         runner = Threads(workers, progress.listen)
         try:

@@ -20,6 +20,7 @@ from pipeline.errors import StoreError
 from pipeline.ledger import total
 from pipeline.report.page import benchmark_losses, render_page
 from pipeline.report.profile import profile_of
+from pipeline.source import Fetched
 from pipeline.store import canonical_json, library_versions, sync_folder, writable, write_durably
 
 #: Which files of a corpus' entries go where in a build folder: stage, pattern there, name here.
@@ -125,26 +126,35 @@ def _papers(outcome: Outcome, receipt: dict[str, Any]) -> dict[str, bytes]:
 def _receipt(outcome: Outcome, only: tuple[str, ...]) -> dict[str, Any]:
     """Everything a build is made of, and nothing of where or when it was made."""
     context = outcome.context
-    lock = {
-        name: {
-            "revision": fetched.revision,
-            "files": [{"split": f.split, "name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in fetched.files],
-        }
-        for name, fetched in outcome.fetched.items()
-    }
     return {
         "recipe": context.recipe.model_dump(mode="json"),
         "only": list(only),
         "sample": context.sample,
         "full": not only and context.sample is None and not outcome.gaps,
         "versions": {"m3e-pipeline": __version__, "python": platform.python_version(), **library_versions()},
-        "lock": lock,
+        "lock": {name: _locked(fetched) for name, fetched in outcome.fetched.items()},
         "counts": total(outcome.funnels.values()).told(),
         "licences": {name: outcome.entries["assemble", name].receipt["licences"] for name in outcome.corpora},
         "gaps": [vars(gap) for gap in outcome.gaps],
         "warnings": outcome.warnings,
         "benchmarks": sorted(b.task for b in context.benchmarks),
     }
+
+
+def _locked(fetched: Fetched) -> dict[str, Any]:
+    """Where the files of one corpus came from and what they hold; why not from an earlier source, where there is one."""
+    told: dict[str, Any] = {
+        "kind": fetched.kind,
+        "place": fetched.place,
+        "alternate": fetched.alternate,
+        "revision": fetched.revision,
+        "files": [{"split": f.split, "name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in fetched.files],
+    }
+    if fetched.archives:
+        told["archives"] = [{"name": f.name, "sha256": f.sha256, "bytes": f.bytes} for f in fetched.archives]
+    if fetched.failed:
+        told["failed"] = [vars(failed) for failed in fetched.failed]
+    return told
 
 
 def _run(outcome: Outcome, timings: list[dict[str, Any]]) -> dict[str, Any]:

@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.errors import SourceError
+
+
+class LockMismatch(SourceError):
+    """What came is not what the lock holds: no other source stands in for it, a person has to look."""
+
 
 @dataclass(frozen=True)
 class Wanted:
@@ -34,8 +40,26 @@ class SourceFile:
 
 
 @dataclass(frozen=True)
+class Failed:
+    """A source that could not be had, and why; the next one in order was taken instead."""
+
+    kind: str
+    place: str
+    why: str
+
+
+@dataclass(frozen=True)
 class Fetched:
-    """All wanted files, by part, then split and name. `revision` is the Hub's commit, None for local files."""
+    """All wanted files, by part, then split and name. `revision` is the Hub's commit, None for other sources.
+
+    `archives` are the files that members were taken from. `alternate` is 0 for the manifest's source and n for its
+    n-th alternate; `failed` tells why those before it could not be had.
+    """
 
     revision: str | None
     files: tuple[SourceFile, ...]
+    archives: tuple[SourceFile, ...] = ()
+    kind: str = ""
+    place: str = ""
+    alternate: int = 0
+    failed: tuple[Failed, ...] = ()

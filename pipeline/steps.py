@@ -8,14 +8,15 @@ imported, only inside the work itself: a build with nothing to do does not wait 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.fetch import fetch
+from pipeline.fetch import Choice, fetch_first
 from pipeline.ledger import hold_counts
 from pipeline.licence import Rank, RowTerms, Terms
 from pipeline.manifest.benchmark import Benchmark, BenchmarkPart
-from pipeline.manifest.corpus import Corpus, Part
+from pipeline.manifest.corpus import Corpus, Part, Source
+from pipeline.manifest.lock import LockedSource
 from pipeline.manifest.recipe import Chosen, Recipe
 from pipeline.source import Fetched, SourceFile, Wanted
 from pipeline.store import Entry, Receipt, Store, stage_key
@@ -36,6 +37,8 @@ class Context:
     store: Store
     sample: int | None = None
     rehearsal: bool = False
+    locks: Mapping[str, Sequence[LockedSource]] = field(default_factory=dict)
+    frozen: bool = False
 
     def rehearsed(self) -> Context:
         """The same context, in which steps only work out their keys."""
@@ -51,20 +54,52 @@ class Context:
 
 
 def fetch_step(context: Context, of: Corpus | Benchmark) -> Fetched:
-    """The files of a corpus or benchmark, on this machine and verified."""
-    home = context.homes[of.name if isinstance(of, Corpus) else f"benchmark:{of.name}"]
-    parts: Sequence[Part | BenchmarkPart] = of.parts
-    wanted = [
+    """The files of a corpus or benchmark, on this machine and verified; a rehearsal asks no network for them."""
+    name = known_as(of)
+    return fetch_first(
+        of.name,
+        choices_of(of),
+        context.homes[name],
+        context.store,
+        locked=context.locks.get(name, ()),
+        frozen=context.frozen,
+        offline=context.rehearsal,
+    )
+
+
+def known_as(of: Corpus | Benchmark) -> str:
+    """The name of a corpus or benchmark where both stand side by side (a corpus `bq`, a benchmark `BQ`)."""
+    return of.name if isinstance(of, Corpus) else f"benchmark:{of.name}"
+
+
+def choices_of(of: Corpus | Benchmark) -> list[Choice]:
+    """Where the files may come from, in order of trust, and which files each place must have."""
+    told: list[tuple[Source, Sequence[Part | BenchmarkPart]]] = [(of.source, of.parts)]
+    if isinstance(of, Corpus):
+        told += [(other.source, other.parts or of.parts) for other in of.alternates]
+    return [Choice(source, tuple(_wanted(parts, of.splits))) for source, parts in told]
+
+
+def _wanted(parts: Sequence[Part | BenchmarkPart], splits: Sequence[str]) -> list[Wanted]:
+    return [
         Wanted(i, split, tuple([patterns] if isinstance(patterns, str) else patterns))
         for i, part in enumerate(parts)
         for split, patterns in part.files.items()
-        if split in of.splits
+        if split in splits
     ]
-    return fetch(of.name, of.source, wanted, home, context.store)
+
+
+def as_fetched(corpus: Corpus, fetched: Fetched) -> Corpus:
+    """The corpus as the source that was used has it: an alternate may have parts and counts of its own."""
+    if not fetched.alternate:
+        return corpus
+    used = corpus.alternates[fetched.alternate - 1]
+    return corpus.model_copy(update={"parts": used.parts or corpus.parts, "expect": used.expect or corpus.expect})
 
 
 def convert_step(context: Context, corpus: Corpus, fetched: Fetched) -> Entry:
-    config = {"corpus": corpus.model_dump(mode="json", include=TEXT_FIELDS), "sample": context.sample}
+    corpus = as_fetched(corpus, fetched)
+    config = _convert_config(corpus, context.sample)
 
     def work(out: Path) -> Receipt:
         from pipeline.convert import convert
@@ -75,6 +110,16 @@ def convert_step(context: Context, corpus: Corpus, fetched: Fetched) -> Entry:
     if context.sample is None and entry.receipt:
         hold_counts(corpus, entry.receipt["totals"])
     return entry
+
+
+def converted(store: Store, corpus: Corpus, fetched: Fetched, alternate: int) -> Entry | None:
+    """What an earlier build made of exactly these files, if one did."""
+    config = _convert_config(as_fetched(corpus, replace(fetched, alternate=alternate)), None)
+    return store.find("convert", stage_key("convert", "pipeline.convert", config, _told(fetched.files)))
+
+
+def _convert_config(corpus: Corpus, sample: int | None) -> dict[str, object]:
+    return {"corpus": corpus.model_dump(mode="json", include=TEXT_FIELDS), "sample": sample}
 
 
 def quality_step(context: Context, corpus: Corpus, text: Entry) -> Entry:
@@ -211,7 +256,9 @@ def assemble_step(
 
 
 def _terms(corpus: Corpus) -> dict[str, Terms]:
-    return {part.sub_source: corpus.licence.of(part.sub_source) for part in corpus.parts}
+    """Those of every sub-source that any source of the corpus may bring."""
+    parts = [*corpus.parts, *(part for other in corpus.alternates for part in other.parts or ())]
+    return {part.sub_source: corpus.licence.of(part.sub_source) for part in parts}
 
 
 def _rank(recipe: Recipe, terms: Terms) -> Rank:

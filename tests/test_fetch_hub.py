@@ -273,3 +273,26 @@ def test_a_file_left_wrong_in_the_cache_is_never_trusted(hub: Hub) -> None:
     (second,) = hub.fetch(job(commit, "train.*"))
     assert [Path(file["path"]).read_bytes() for file in second["files"]] == [JSONL, PARQUET]
     assert first["files"][0]["sha256"] == second["files"][0]["sha256"] == hashlib.sha256(JSONL).hexdigest()
+
+
+def test_another_revision_in_the_store_never_stands_in_for_a_hub_that_is_down(hub: Hub) -> None:
+    old = hub.commit(REPO, {"train.parquet": PARQUET})
+    new = hub.commit(REPO, {"train.parquet": PARQUET[::-1]})
+    (first,) = hub.fetch(job(old, "train.parquet"))
+    again, other, moving = hub.fetch(
+        *(job(revision, "train.parquet") for revision in (old, new, None)), HF_ENDPOINT="http://127.0.0.1:1"
+    )
+    assert again == first
+    for answer in (other, moving):
+        assert (error(answer)[0], answer["transient"]) == ("NetworkError", True)
+
+
+def test_a_transfer_cut_five_times_never_gives_wrong_bytes(hub: Hub) -> None:
+    commit = hub.commit(REPO, {"train.parquet": PARQUET})
+    hub.fault("/_cdn/", "cut", times=5, after=1000)
+    first, second = hub.fetch(*[job(commit, "train.parquet")] * 2)
+    if "error" in first:
+        assert error(first)[0] == "NetworkError"
+    else:
+        assert Path(first["files"][0]["path"]).read_bytes() == PARQUET
+    assert Path(second["files"][0]["path"]).read_bytes() == PARQUET

@@ -24,9 +24,10 @@ from filelock import FileLock
 from pipeline.errors import SourceError
 from pipeline.fetch.hub_errors import TIMEOUT_S, ask
 from pipeline.fetch.match import choose, is_inside, matches
+from pipeline.fetch.order import Order, Unfetched
 from pipeline.manifest.corpus import HubSource
-from pipeline.source import Fetched, SourceFile, Wanted
-from pipeline.store import Receipt, Store, canonical_json
+from pipeline.source import Fetched, SourceFile
+from pipeline.store import Receipt, canonical_json
 
 STAGE = "fetch"
 LISTING = "listing.json"
@@ -42,16 +43,21 @@ class Listed:
     sha256: str | None
 
 
-def fetch_hub(corpus: str, source: HubSource, wanted: Sequence[Wanted], store: Store) -> Fetched:
-    """The wanted files of a dataset at `source.revision`, or at the commit `main` has now where that is null.
+def fetch_hub(order: Order, source: HubSource) -> Fetched:
+    """The wanted files of a dataset at `source.revision`, else at the locked commit, else where `source.ref` is now.
 
     Raises SourceError when the dataset, the commit or a file is not there, not readable with this token, or arrives
     with a wrong checksum twice; NetworkError when the Hub does not answer.
     """
-    repo = source.repo
-    commit = source.revision or _head(corpus, repo)
-    listing = _listing(corpus, repo, commit, store)
+    corpus, store, repo = order.corpus, order.store, source.repo
+    commit = source.revision or (order.locked.commit if order.locked is not None else None)
+    if commit is None:
+        if order.offline:
+            raise Unfetched
+        commit = _head(corpus, repo, source.ref)
+    listing = _listing(order, repo, commit)
     place = f"{repo} at {commit}"
+    wanted = order.wanted
     chosen = choose(corpus, wanted, lambda pattern: [n for n in listing if matches(n, pattern)], lambda: listing, place)
     for _, _, name in chosen:
         # The Hub's parquet conversion names a folder so when it stopped before the last row.
@@ -59,14 +65,22 @@ def fetch_hub(corpus: str, source: HubSource, wanted: Sequence[Wanted], store: S
             cause = f"'{name}' in {place} holds only the first part of the rows"
             raise SourceError(corpus, cause, "name the dataset's original files instead")
     files = [listing[name] for name in sorted({name for _, _, name in chosen})]
-    key = _key("files", repo, commit, [[file.name, file.sha256 or file.git_sha1] for file in files])
-    entry = store.run(STAGE, key, lambda folder: _keep(corpus, repo, commit, files, folder, store.root))
-
-    def kept(part: int, split: str, name: str) -> SourceFile:
-        told = entry.files[f"files/{name}"]
-        return SourceFile(part, split, name, entry.path / "files" / name, told["sha256"], told["bytes"])
-
-    return Fetched(commit, tuple(kept(*file) for file in chosen))
+    if not order.keep:  # git files are listed without a sha256
+        listed = {file.name: (Path(file.name), file.sha256, file.bytes) for file in files if file.sha256}
+        files = [file for file in files if not file.sha256]
+    else:
+        listed = {}
+    if files:
+        key = _key("files", repo, commit, [[file.name, file.sha256 or file.git_sha1] for file in files])
+        entry = store.find(STAGE, key)
+        if entry is None and order.offline:
+            raise Unfetched
+        if entry is None:
+            entry = store.run(STAGE, key, lambda folder: _keep(corpus, repo, commit, files, folder, store.root))
+        for file in files:
+            told = entry.files[f"files/{file.name}"]
+            listed[file.name] = (entry.path / "files" / file.name, told["sha256"], told["bytes"])
+    return Fetched(commit, tuple(SourceFile(part, split, name, *listed[name]) for part, split, name in chosen))
 
 
 def _key(*told: object) -> str:
@@ -74,11 +88,11 @@ def _key(*told: object) -> str:
     return hashlib.sha256(canonical_json(told)).hexdigest()[:32]
 
 
-def _head(corpus: str, repo: str) -> str:
+def _head(corpus: str, repo: str, ref: str) -> str:
     def call() -> str:
         from huggingface_hub import HfApi
 
-        info = HfApi().dataset_info(repo, revision="main", timeout=TIMEOUT_S)
+        info = HfApi().dataset_info(repo, revision=ref, timeout=TIMEOUT_S)
         if info.sha is None:
             raise ValueError
         return info.sha
@@ -86,15 +100,19 @@ def _head(corpus: str, repo: str) -> str:
     return ask(corpus, repo, "the newest commit", call)
 
 
-def _listing(corpus: str, repo: str, commit: str, store: Store) -> dict[str, Listed]:
+def _listing(order: Order, repo: str, commit: str) -> dict[str, Listed]:
     """Every file of a commit by name. A commit never changes, so it is asked once per store."""
 
     def work(folder: Path) -> Receipt:
-        files = _ask_listing(corpus, repo, commit)
+        files = _ask_listing(order.corpus, repo, commit)
         (folder / LISTING).write_bytes(canonical_json([asdict(file) for file in files]))
         return {"repo": repo, "commit": commit, "files": len(files)}
 
-    entry = store.run(STAGE, _key("listing", repo, commit), work)
+    key = _key("listing", repo, commit)
+    entry = order.store.find(STAGE, key)
+    if entry is None and order.offline:
+        raise Unfetched
+    entry = entry or order.store.run(STAGE, key, work)
     return {told["name"]: Listed(**told) for told in json.loads((entry.path / LISTING).read_bytes())}
 
 

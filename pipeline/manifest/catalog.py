@@ -18,7 +18,7 @@ from pipeline.licence import Terms, Vocabulary
 from pipeline.manifest import sql
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.columns import parse_columns
-from pipeline.manifest.corpus import Corpus
+from pipeline.manifest.corpus import Corpus, Part
 from pipeline.manifest.recipe import Recipe
 from pipeline.manifest.yaml import Document, Key, load, validate
 
@@ -134,17 +134,9 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
     for name, corpus in catalog.corpora.items():
         document = catalog.documents[f"corpora/{name}"]
         yield from _licence_problems(corpus, document, catalog.vocabulary, licensing)
-        for i, part in enumerate(corpus.parts):
-            yield from _column_problems(document, ("parts", i, "columns"), part.typed_columns)
-            if part.sub_source and corpus.licence.sub_sources and part.sub_source not in corpus.licence.sub_sources:
-                yield document.problem(
-                    ("parts", i, "sub_source"), f"licence.sub_sources has no {part.sub_source}; add its terms"
-                )
-            for j, select in enumerate(part.selects):
-                base: Key = ("parts", i, "select", j) if isinstance(part.select, list) else ("parts", i, "select")
-                yield from _sql_problems(document, base, select, part.typed_columns)
-            if part.labelled is not None:
-                yield from _sql_problems(document, ("parts", i, "labelled"), part.labelled, part.typed_columns)
+        yield from _part_problems(corpus, corpus.parts, ("parts",), document)
+        for i, alternate in enumerate(corpus.alternates):
+            yield from _part_problems(corpus, alternate.parts or [], ("alternates", i, "parts"), document)
     holder: dict[str, str] = {}
     for name, benchmark in catalog.benchmarks.items():
         document = catalog.documents[f"benchmarks/{name}"]
@@ -169,6 +161,20 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
                 yield document.problem(("decontaminate", "benchmarks", i), f"there is no benchmark or suite {wanted}")
         if recipe.base is not None and recipe.base not in catalog.recipes:
             yield document.problem(("base",), f"there is no recipe {recipe.base}")
+
+
+def _part_problems(corpus: Corpus, parts: Sequence[Part], base: Key, document: Document) -> Iterator[Problem]:
+    known = corpus.licence.sub_sources
+    for i, part in enumerate(parts):
+        at = (*base, i)
+        yield from _column_problems(document, (*at, "columns"), part.typed_columns)
+        if part.sub_source and known and part.sub_source not in known:
+            yield document.problem((*at, "sub_source"), f"licence.sub_sources has no {part.sub_source}; add its terms")
+        for j, select in enumerate(part.selects):
+            key: Key = (*at, "select", j) if isinstance(part.select, list) else (*at, "select")
+            yield from _sql_problems(document, key, select, part.typed_columns)
+        if part.labelled is not None:
+            yield from _sql_problems(document, (*at, "labelled"), part.labelled, part.typed_columns)
 
 
 def _licence_problems(

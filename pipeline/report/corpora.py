@@ -9,7 +9,7 @@ from rich import box
 from rich.table import Table
 
 from pipeline.manifest.catalog import Catalog
-from pipeline.manifest.corpus import Corpus, HubSource
+from pipeline.manifest.corpus import Corpus, GdriveSource, HttpSource, HubSource, LocalSource
 
 COLOURS = {"allowed": "green", "unknown": "yellow", "forbidden": "red"}
 
@@ -45,6 +45,20 @@ def _row(corpus: Corpus) -> dict[str, Any]:
         "commercial": corpus.licence.commercial.value,
         "redistribute": corpus.licence.redistribute.value,
         "kind": corpus.source.kind,
-        "source": corpus.source.repo if isinstance(corpus.source, HubSource) else corpus.source.root,
+        "source": _place(corpus),
         "locked": hub is not None and hub.revision is not None,
     }
+
+
+def _place(corpus: Corpus) -> str:
+    """Where a corpus comes from, in a word."""
+    source = corpus.source
+    if isinstance(source, HubSource):
+        return source.repo
+    if isinstance(source, LocalSource):
+        return source.root
+    if isinstance(source, HttpSource):
+        return source.base
+    if isinstance(source, GdriveSource):
+        return ", ".join(source.ids)
+    return source.url
