@@ -14,8 +14,8 @@ from pathlib import Path
 from pipeline.fetch import fetch
 from pipeline.ledger import hold_counts
 from pipeline.licence import Rank, RowTerms, Terms
-from pipeline.manifest.benchmark import Benchmark, BenchmarkPart
-from pipeline.manifest.corpus import Corpus, Part
+from pipeline.manifest.benchmark import Benchmark
+from pipeline.manifest.corpus import Corpus, FileSet
 from pipeline.manifest.recipe import Chosen, Recipe
 from pipeline.source import Fetched, SourceFile, Wanted
 from pipeline.store import Entry, Receipt, Store, stage_key
@@ -53,7 +53,7 @@ class Context:
 def fetch_step(context: Context, of: Corpus | Benchmark) -> Fetched:
     """The files of a corpus or benchmark, on this machine and verified."""
     home = context.homes[of.name if isinstance(of, Corpus) else f"benchmark:{of.name}"]
-    parts: Sequence[Part | BenchmarkPart] = of.parts
+    parts: Sequence[FileSet] = of.parts
     wanted = [
         Wanted(i, split, tuple([patterns] if isinstance(patterns, str) else patterns))
         for i, part in enumerate(parts)
