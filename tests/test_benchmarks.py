@@ -201,7 +201,7 @@ def test_plain_ids_number_what_repeats() -> None:
 
 def test_noop() -> None:
     table = noop.run(repeats=1, only="demo-similar")
-    assert table.rows[2].cells[1] == "0" and table.rows[2].holds
+    assert table.rows[3].cells[1] == "0" and table.rows[3].holds
     assert 0.1 < float(table.rows[1].cells[1]) < float(table.rows[0].cells[1])
 
 
