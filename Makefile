@@ -23,7 +23,9 @@ lint: $(READY) ## style, types, import layers
 
 up: $(READY) ## Prefect here: server, pools, limits, deployments, worker; may be run again
 	@mkdir -p .m3e
-	@$(BIN)/prefect server status > /dev/null 2>&1 || $(BIN)/prefect server start --background
+	@# Not `--background`: such a server writes to a pipe that nobody reads any more, and dies of it.
+	@$(BIN)/prefect server status > /dev/null 2>&1 || \
+	{ nohup $(BIN)/prefect server start > .m3e/server.log 2>&1 & echo $$! > .m3e/server.pid; }
 	@$(BIN)/prefect server status --wait
 	@for pool in m3e-local m3e-gpu; do $(BIN)/prefect --no-prompt work-pool create $$pool --type process --overwrite > /dev/null || exit 1; done
 	@$(BIN)/prefect work-pool set-concurrency-limit m3e-gpu 1
@@ -37,7 +39,7 @@ up: $(READY) ## Prefect here: server, pools, limits, deployments, worker; may be
 down: ## stop worker and server
 	@# The first TERM may be taken as an interrupt that a background job ignores; the second ends it.
 	-@for n in 1 2; do kill $$(cat .m3e/worker.pid 2>/dev/null) 2>/dev/null; sleep 1; done; rm -f .m3e/worker.pid
-	-@$(BIN)/prefect server stop
+	-@kill $$(cat .m3e/server.pid 2>/dev/null) 2>/dev/null; rm -f .m3e/server.pid
 
 bench: $(READY) ## every measured claim, as ratios in one run
 	$(BIN)/python -m benchmarks

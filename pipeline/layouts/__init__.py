@@ -68,9 +68,7 @@ def _columns(part: FileSet, place: str) -> dict[str, Column]:
         raise CurationError(place, str(fault), "mend the columns of the part") from None
 
 
-def _read(
-    path: Path, part: FileSet, columns: dict[str, Column], place: str, on_bad: OnBad
-) -> Iterator[RowBatch]:
+def _read(path: Path, part: FileSet, columns: dict[str, Column], place: str, on_bad: OnBad) -> Iterator[RowBatch]:
     if part.layout == "parquet":
         yield from read_parquet(path, columns, place, on_bad)
         return
