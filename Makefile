@@ -21,23 +21,25 @@ lint: $(READY) ## style, types, import layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 
-up: $(READY) ## Prefect here: server, pools, limits, deployments, worker
-	$(BIN)/prefect server start --background
-	$(BIN)/prefect server status --wait
-	$(BIN)/prefect --no-prompt work-pool create m3e-local --type process --overwrite
-	$(BIN)/prefect --no-prompt work-pool create m3e-gpu --type process --overwrite
-	$(BIN)/prefect work-pool set-concurrency-limit m3e-gpu 1
-	$(BIN)/prefect concurrency-limit create download 4
-	$(BIN)/prefect concurrency-limit create gpu 1
-	$(BIN)/prefect --no-prompt deploy --all
+up: $(READY) ## Prefect here: server, pools, limits, deployments, worker; may be run again
 	@mkdir -p .m3e
+	@# Not `--background`: such a server writes to a pipe that nobody reads any more, and dies of it.
+	@$(BIN)/prefect server status > /dev/null 2>&1 || \
+	{ nohup $(BIN)/prefect server start > .m3e/server.log 2>&1 & echo $$! > .m3e/server.pid; }
+	@$(BIN)/prefect server status --wait
+	@for pool in m3e-local m3e-gpu; do $(BIN)/prefect --no-prompt work-pool create $$pool --type process --overwrite > /dev/null || exit 1; done
+	@$(BIN)/prefect work-pool set-concurrency-limit m3e-gpu 1
+	@$(BIN)/prefect concurrency-limit create download 4 > /dev/null && $(BIN)/prefect concurrency-limit create gpu 1 > /dev/null
+	@$(BIN)/prefect --no-prompt deploy --all > .m3e/deploy.log 2>&1 || { cat .m3e/deploy.log; exit 1; }
 	@# Without the alias plugin: a worker needs none, and a crashed run would make it log a harmless traceback.
-	PREFECT_PLUGINS_ENABLED=false nohup $(BIN)/prefect worker start --pool m3e-local > .m3e/worker.log 2>&1 & echo $$! > .m3e/worker.pid
+	@kill -0 $$(cat .m3e/worker.pid 2>/dev/null) 2>/dev/null || \
+	{ PREFECT_PLUGINS_ENABLED=false nohup $(BIN)/prefect worker start --pool m3e-local > .m3e/worker.log 2>&1 & echo $$! > .m3e/worker.pid; }
 	@echo "Ready. Run: $(BIN)/prefect deployment run build-demo --watch    See: http://127.0.0.1:4200    Stop: make down"
 
 down: ## stop worker and server
-	-@test -f .m3e/worker.pid && kill $$(cat .m3e/worker.pid) 2>/dev/null; sleep 1; kill $$(cat .m3e/worker.pid) 2>/dev/null; rm -f .m3e/worker.pid
-	-$(BIN)/prefect server stop
+	@# The first TERM may be taken as an interrupt that a background job ignores; the second ends it.
+	-@for n in 1 2; do kill $$(cat .m3e/worker.pid 2>/dev/null) 2>/dev/null; sleep 1; done; rm -f .m3e/worker.pid
+	-@kill $$(cat .m3e/server.pid 2>/dev/null) 2>/dev/null; rm -f .m3e/server.pid
 
 bench: $(READY) ## every measured claim, as ratios in one run
 	$(BIN)/python -m benchmarks

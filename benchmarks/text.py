@@ -165,7 +165,7 @@ def _walk(walk, state, median, out):  # type: ignore[no-untyped-def]
     """Writes one text; returns its length."""
     points, order, first, size = walk
     normal = np.sqrt(-2 * np.log(1 - _unit(state))) * np.cos(2 * np.pi * _unit(state))
-    length = int(median * np.exp(SPREAD * normal))
+    length = int(np.rint(median * np.exp(SPREAD * normal)))
     length = min(max(length, median // 4, 1), 4 * median)
     p = _below(state, points.shape[0])
     for i in range(length):
@@ -179,7 +179,8 @@ def _walk(walk, state, median, out):  # type: ignore[no-untyped-def]
 @compiled
 def _edit(points, state, target, out, n):  # type: ignore[no-untyped-def]
     """Substitutes, inserts and deletes characters until the Jaccard of shingles is about `target`; the new length."""
-    edits = max(1, int(np.rint((n - 2) * (1 - target) / (1 + target) / 3)))
+    lost = (1 - target) / (1 + target)  # share of shingles; each is hit by an edit at any of its three places
+    edits = max(1, int(np.rint(n * (1 - (1 - lost) ** (1 / 3)))))
     for _ in range(edits):
         at = _below(state, n)
         kind = _below(state, 3)

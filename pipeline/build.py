@@ -254,12 +254,10 @@ def _index(runner: Runner, context: Context, benchmark: Benchmark) -> Pending:
 def _enough(recipe: Recipe, whole: Sequence[Corpus], gaps: Sequence[Gap], strict: bool) -> None:
     if len(whole) >= recipe.min_corpora and not (strict and gaps):
         return
-    told = "; ".join(f"{g.corpus} ({g.stage}): {g.cause}. Cure: {g.cure}" for g in gaps)
-    short = (
-        f"only {len(whole)} of the {recipe.min_corpora} corpora it needs are there"
-        if len(whole) < recipe.min_corpora
-        else f"{len(gaps)} gap(s) and --strict"
-    )
-    raise BuildError(
-        f"recipe {recipe.name}", f"{short}: {told}" if told else short, "mend the named corpora, or lower min_corpora"
-    )
+    lines = [f"{g.corpus} failed in {g.stage}: {g.cause}. Cure: {g.cure}" for g in gaps]
+    if len(whole) < recipe.min_corpora:
+        short = f"{len(whole)} of the {recipe.min_corpora} corpora it needs are there"
+        cure = "mend the corpora named above" + (", or lower min_corpora" if whole else "")
+    else:
+        short, cure = f"{len(gaps)} gap(s) and --strict", "mend the corpora named above, or build without --strict"
+    raise BuildError("\n".join([*lines, f"recipe {recipe.name}"]), short, cure)

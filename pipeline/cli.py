@@ -189,7 +189,9 @@ def explain(
         _say(fate.sentence())
         for label, told in (("it reads", fate.pair), ("kept is ", fate.other[1:] if fate.other else None)):
             if told:
-                line = f"  {label}: {_cut(told[0], 80)} → {_cut(told[1], 120)}".replace("\n", " ")
+                line = f"  {label}: {_cut(told[0], 80) or '(empty)'} → {_cut(told[1], 120) or '(empty)'}".replace(
+                    "\n", " "
+                )
                 _say(line, style="dim")
 
 
@@ -215,11 +217,16 @@ def preview(
     from pipeline.report.preview import preview as samples
 
     for name, frame in samples(open_build(folder), corpus, n):
-        table = Table(title=name, title_justify="left", show_lines=True, header_style="bold", expand=True)
-        for column in ("text", "text_pos", "text_neg"):
+        with_neg = bool(frame["text_neg"].list.len().sum())
+        prompts = ", ".join(sorted(set(frame["prompt"]) - {""}))
+        table = Table(
+            title=f"{name}  {prompts}", title_justify="left", show_lines=True, header_style="bold", expand=True
+        )
+        for column in ("text", "text_pos", *(["text_neg"] if with_neg else [])):
             table.add_column(column, ratio=2, overflow="fold")
         for row in frame.iter_rows(named=True):
-            table.add_row(*(escape(_cut(told)) for told in (row["text"], row["text_pos"], " / ".join(row["text_neg"]))))
+            told = [row["text"], row["text_pos"], *([" / ".join(row["text_neg"])] if with_neg else [])]
+            table.add_row(*(escape(_cut(text)) for text in told))
         out.print(table)
 
 

@@ -88,7 +88,9 @@ class Terms(_Strict):
     def _allowed_is_proven(self) -> Terms:
         if self.commercial is UseClass.ALLOWED and self.basis != "own":
             if not self.evidence:
-                raise ValueError("commercial: allowed needs evidence with a quote and the date it was read")
+                raise ValueError(
+                    "commercial: allowed needs evidence with a quote and the date it was read, or basis: own for your text"
+                )
             if self.confidence == "low":
                 raise ValueError("commercial: allowed needs confidence medium or high")
         return self

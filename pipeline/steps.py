@@ -14,8 +14,8 @@ from pathlib import Path
 from pipeline.fetch import Choice, fetch_first
 from pipeline.ledger import hold_counts
 from pipeline.licence import Rank, RowTerms, Terms
-from pipeline.manifest.benchmark import Benchmark, BenchmarkPart
-from pipeline.manifest.corpus import Corpus, Part, Source
+from pipeline.manifest.benchmark import Benchmark
+from pipeline.manifest.corpus import Corpus, FileSet, Source
 from pipeline.manifest.lock import LockedSource
 from pipeline.manifest.recipe import Chosen, Recipe
 from pipeline.source import Fetched, SourceFile, Wanted
@@ -74,13 +74,13 @@ def known_as(of: Corpus | Benchmark) -> str:
 
 def choices_of(of: Corpus | Benchmark) -> list[Choice]:
     """Where the files may come from, in order of trust, and which files each place must have."""
-    told: list[tuple[Source, Sequence[Part | BenchmarkPart]]] = [(of.source, of.parts)]
+    told: list[tuple[Source, Sequence[FileSet]]] = [(of.source, of.parts)]
     if isinstance(of, Corpus):
         told += [(other.source, other.parts or of.parts) for other in of.alternates]
     return [Choice(source, tuple(_wanted(parts, of.splits))) for source, parts in told]
 
 
-def _wanted(parts: Sequence[Part | BenchmarkPart], splits: Sequence[str]) -> list[Wanted]:
+def _wanted(parts: Sequence[FileSet], splits: Sequence[str]) -> list[Wanted]:
     return [
         Wanted(i, split, tuple([patterns] if isinstance(patterns, str) else patterns))
         for i, part in enumerate(parts)

@@ -15,6 +15,7 @@ import importlib.metadata
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,9 @@ from typing import Any
 from filelock import FileLock
 
 from pipeline.errors import StoreError
+
+#: Python 3.11's parser counts its recursion per interpreter: two threads in it at once can end in a SystemError.
+_PARSING = threading.Lock()
 
 Receipt = dict[str, Any]
 Work = Callable[[Path], Receipt]
@@ -76,13 +80,14 @@ def code_hash(module: str) -> str:
     `pipeline.errors` is left out as well: the wording of a message decides no byte of an output.
     """
     todo, seen = [module], dict[str, str]()
-    while todo:
-        name = todo.pop()
-        if name in seen or name in ("pipeline", "pipeline.errors"):
-            continue
-        if (read := _read_module(name)) is not None:
-            seen[name] = read[0]
-            todo += [name.rpartition(".")[0], *read[1]]
+    with _PARSING:
+        while todo:
+            name = todo.pop()
+            if name in seen or name in ("pipeline", "pipeline.errors"):
+                continue
+            if (read := _read_module(name)) is not None:
+                seen[name] = read[0]
+                todo += [name.rpartition(".")[0], *read[1]]
     return hashlib.sha256(canonical_json(seen)).hexdigest()
 
 

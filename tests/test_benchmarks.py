@@ -41,7 +41,8 @@ def grams(texts: Iterable[str], n: int) -> Counter[str]:
 
 def distance(a: Counter[str], b: Counter[str]) -> float:
     """Total variation: 0 for equal shares, 1 for nothing in common."""
-    return sum(abs(a[gram] / a.total() - b[gram] / b.total()) for gram in a | b) / 2
+    of_a, of_b = a.total(), b.total()
+    return sum(abs(a[gram] / of_a - b[gram] / of_b) for gram in a.keys() | b.keys()) / 2
 
 
 def frame(source: text.Source, count: int, **more: object) -> pl.DataFrame:
@@ -52,7 +53,7 @@ def test_the_ring_holds_the_demo_texts_and_no_code(demo: text.Source) -> None:
     told = ring(demo)
     assert "羽毛球比赛采用每球得分制" in told  # passages.json
     assert "充电宝可以带上飞机不" in told  # similar.tsv
-    assert "SELECT" not in told
+    assert "哪些书已经没有库存了？" in told and "SELECT title FROM books WHERE stock = 0" not in told  # sql.jsonl
     assert np.array_equal(np.sort(demo.order), np.arange(len(demo.points)))
 
 
@@ -112,7 +113,7 @@ def test_copies_have_the_share_and_the_similarity_asked_for(demo: text.Source) -
     edited = [pos for _, pos in measured if pos < 1]
     assert np.mean([text.EDITED[0] - 0.1 <= j <= 1 for j in edited]) > 0.98
     quarters = np.histogram(edited, 4, (text.EDITED[0], 1))[0] / len(edited)
-    assert quarters.min() > 0.15
+    assert quarters.min() > 0.12
     only_one = np.mean([(a == 1) != (b == 1) for a, b in measured if (a, b) != (1, 1)])
     assert 0.5 < only_one < 0.8
 
@@ -199,8 +200,8 @@ def test_plain_ids_number_what_repeats() -> None:
 
 
 def test_noop() -> None:
-    table = noop.run(repeats=1)
-    assert table.rows[2].cells[1] == "0" and table.rows[2].holds
+    table = noop.run(repeats=1, only="demo-similar")
+    assert table.rows[3].cells[1] == "0" and table.rows[3].holds
     assert 0.1 < float(table.rows[1].cells[1]) < float(table.rows[0].cells[1])
 
 

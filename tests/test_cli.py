@@ -68,7 +68,10 @@ def test_explain_says_when_it_never_saw_the_text(home: Path) -> None:
     failed_in_one_sentence(
         m3e("explain", "从未见过的句子", "--build", "build/small", cwd=home), 2, "no record of this build", "Cure"
     )
-    failed_in_one_sentence(m3e("explain", "x", "--build", "build", cwd=home), 2, "no build.json", "build/small")
+    failed_in_one_sentence(m3e("explain", "x", cwd=home), 2, "build/small", "no record of this build")
+    assert build(home, "--sample", "2").returncode == 0
+    failed_in_one_sentence(m3e("explain", "x", cwd=home), 2, "no build.json", "build/small, build/small.sample-2")
+    failed_in_one_sentence(m3e("explain", "x", "--build", "manifests", cwd=home), 2, "no build.json", "m3e build")
     failed_in_one_sentence(m3e("preview", "build/small", "--corpus", "two", cwd=home), 2, "two", "one")
 
 
@@ -152,7 +155,11 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
         (home / "manifests" / "files" / name).write_bytes(content)
     failed_in_one_sentence(build(home), 1, "Cure", *words)
     assert not (home / "build").exists()
-    assert not list((home / ".m3e").glob("*/*.tmp")) + list((home / ".m3e" / "convert").glob("*"))
+    assert not list((home / ".m3e").glob("*/*.tmp"))
+    # A conversion whose counts are not as expected is whole; any other left nothing.
+    left = list((home / ".m3e" / "convert").glob("*"))
+    assert all((path / "entry.json").is_file() for path in left)
+    assert bool(left) == ("expect" in changes)
 
 
 def test_bad_rows_below_the_limit_are_kept_aside_and_counted(home: Path) -> None:

@@ -298,7 +298,8 @@ def test_too_many_bad_rows_fail_with_the_first_three(tmp_path: Path) -> None:
         "demo: 4 of 100 rows (4.00%) are malformed (max_bad_rows 3.00%). The first: "
         "dir/0.jsonl#96: column q: expected string, found int; "
         "dir/0.jsonl#97: column q: expected string, found int; "
-        "dir/0.jsonl#98: column q: expected string, found int. Cure: mend columns, layout or encoding of the part"
+        "dir/0.jsonl#98: column q: expected string, found int. "
+        "Cure: mend columns, layout or encoding of the part, or allow more with max_bad_rows"
     )
     assert Converted(corpus(max_bad_rows=0.04), tmp_path, [rows]).receipt["totals"]["quarantined"] == 4
 

@@ -38,7 +38,9 @@ class Count:
 
 def _too_many(corpus: Corpus, cause: str, first: Sequence[str]) -> BadRowsError:
     told = f"{cause} (max_bad_rows {corpus.max_bad_rows:.2%}). The first: {'; '.join(first)}"
-    return BadRowsError(corpus.name, told, "mend columns, layout or encoding of the part")
+    return BadRowsError(
+        corpus.name, told, "mend columns, layout or encoding of the part, or allow more with max_bad_rows"
+    )
 
 
 class Tally:

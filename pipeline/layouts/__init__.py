@@ -17,14 +17,13 @@ from pipeline.layouts.rows import BATCH_ROWS, CHUNK_BYTES, BadRow, OnBad, RowBat
 from pipeline.layouts.squad import read_articles
 from pipeline.layouts.stream import utf8_chunks, whole_lines
 from pipeline.layouts.txt import read_text
-from pipeline.manifest.benchmark import BenchmarkPart
 from pipeline.manifest.columns import Column, parse_columns
-from pipeline.manifest.corpus import Part
+from pipeline.manifest.corpus import FileSet
 
 __all__ = ["BadRow", "OnBad", "RowBatch", "empty_rows", "read_rows"]
 
 
-def read_rows(path: Path, part: Part | BenchmarkPart, on_bad: OnBad, place: str | None = None) -> Iterator[RowBatch]:
+def read_rows(path: Path, part: FileSet, on_bad: OnBad, place: str | None = None) -> Iterator[RowBatch]:
     """Rows of one file as `part` declares them: layout, encoding, columns and their types.
 
     Batches hold at most BATCH_ROWS rows and some tens of MiB of text; row numbers are 0-based and count bad rows.
@@ -57,21 +56,19 @@ def read_rows(path: Path, part: Part | BenchmarkPart, on_bad: OnBad, place: str 
     yield from _merged(_read(path, part, _columns(part, place), place, on_bad))
 
 
-def empty_rows(part: Part | BenchmarkPart, place: str) -> pa.Table:
+def empty_rows(part: FileSet, place: str) -> pa.Table:
     """No rows of a part, with the schema its batches have."""
     return arrow_schema(_columns(part, place)).empty_table()
 
 
-def _columns(part: Part | BenchmarkPart, place: str) -> dict[str, Column]:
+def _columns(part: FileSet, place: str) -> dict[str, Column]:
     try:
         return parse_columns(part.typed_columns)
     except ValueError as fault:
         raise CurationError(place, str(fault), "mend the columns of the part") from None
 
 
-def _read(
-    path: Path, part: Part | BenchmarkPart, columns: dict[str, Column], place: str, on_bad: OnBad
-) -> Iterator[RowBatch]:
+def _read(path: Path, part: FileSet, columns: dict[str, Column], place: str, on_bad: OnBad) -> Iterator[RowBatch]:
     if part.layout == "parquet":
         yield from read_parquet(path, columns, place, on_bad)
         return

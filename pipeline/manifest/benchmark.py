@@ -6,18 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.manifest.corpus import (
-    SQUAD_COLUMNS,
-    TXT_COLUMNS,
-    ColumnType,
-    Encoding,
-    Files,
-    Layout,
-    Name,
-    Source,
-    Sql,
-    Strict,
-)
+from pipeline.manifest.corpus import FileSet, Name, Source, Sql, Strict
 
 #: A query drops the record it matches; a judged positive flags it (and drops it when its query matches too); a passage
 #: that is only there to distract flags it.
@@ -41,21 +30,11 @@ class BenchmarkPairs(Strict):
     where: Sql | None = None
 
 
-class BenchmarkPart(Strict):
-    files: Files
-    layout: Layout
-    encoding: Encoding = "utf-8"
-    header: bool = True
-    quote: Literal['"'] | None = None
-    path: str | None = None
-    columns: dict[str, ColumnType] = {}
+class BenchmarkPart(FileSet):
+    """Files of one layout within a benchmark, and the texts they hold."""
+
     texts: list[BenchmarkTexts] = []
     pairs: list[BenchmarkPairs] = []
-
-    @property
-    def typed_columns(self) -> dict[str, ColumnType]:
-        fixed = {"squad": SQUAD_COLUMNS, "txt": TXT_COLUMNS}.get(self.layout)
-        return dict(fixed) if fixed is not None else self.columns  # type: ignore[arg-type]
 
     @model_validator(mode="after")
     def _says_something(self) -> BenchmarkPart:

@@ -38,6 +38,8 @@ class Catalog:
     tombstones: frozenset[str] = frozenset()
     homes: dict[str, Path] = field(default_factory=dict)
     documents: dict[str, Document] = field(default_factory=dict)
+    #: `corpora/bq` for manifests that are there but wrong: what names them is not at fault.
+    broken: set[str] = field(default_factory=set)
 
     def home(self, kind: str, name: str) -> Path:
         return self.homes[f"{kind}/{name}"]
@@ -98,6 +100,11 @@ def _read_kind(folder: Path, kind: str, model: type[Named], into: dict[str, Name
         found = validate(document, model)
         problems += document.problems
         if found is None:
+            catalog.broken |= (
+                {f"{kind}/{document.value['name']}"}
+                if isinstance(document.value, dict) and "name" in document.value
+                else set()
+            )
             continue
         name = found.name
         if name in in_this_folder:
@@ -153,7 +160,7 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
         document = catalog.documents[f"recipes/{name}"]
         if isinstance(recipe.corpora, list):
             for i, wanted in enumerate(recipe.corpora):
-                if wanted not in catalog.corpora:
+                if wanted not in catalog.corpora and f"corpora/{wanted}" not in catalog.broken:
                     yield document.problem(("corpora", i), f"there is no corpus {wanted}; run: m3e corpora")
         names = set(catalog.benchmarks) | {suite for b in catalog.benchmarks.values() for suite in b.suites}
         for i, wanted in enumerate(recipe.decontaminate.benchmarks):

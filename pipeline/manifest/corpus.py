@@ -136,10 +136,9 @@ class Labelled(Strict):
         return self
 
 
-class Part(Strict):
-    """Files of one layout within a corpus, with the columns they must have and the records they give."""
+class FileSet(Strict):
+    """Files of one layout, with the columns they must have."""
 
-    sub_source: str = ""
     files: Files
     layout: Layout
     encoding: Encoding = "utf-8"
@@ -147,12 +146,6 @@ class Part(Strict):
     quote: Literal['"'] | None = None
     path: str | None = None
     columns: dict[str, ColumnType] = {}
-    select: Select | list[Select] | None = None
-    labelled: Labelled | None = None
-
-    @property
-    def selects(self) -> list[Select]:
-        return [] if self.select is None else self.select if isinstance(self.select, list) else [self.select]
 
     @property
     def typed_columns(self) -> dict[str, ColumnType]:
@@ -161,7 +154,7 @@ class Part(Strict):
         return dict(fixed) if fixed is not None else self.columns  # type: ignore[arg-type]
 
     @model_validator(mode="after")
-    def _fits_its_layout(self) -> Part:
+    def _fits_its_layout(self) -> FileSet:
         fixed = self.layout in ("squad", "txt")
         if fixed and self.columns:
             raise ValueError(f"layout {self.layout} brings its own columns; leave columns out")
@@ -173,6 +166,22 @@ class Part(Strict):
             raise ValueError("quote is for csv and tsv")
         if self.layout == "parquet" and self.encoding != "utf-8":
             raise ValueError("parquet has no text encoding")
+        return self
+
+
+class Part(FileSet):
+    """Files of one layout within a corpus, and the records they give."""
+
+    sub_source: str = ""
+    select: Select | list[Select] | None = None
+    labelled: Labelled | None = None
+
+    @property
+    def selects(self) -> list[Select]:
+        return [] if self.select is None else self.select if isinstance(self.select, list) else [self.select]
+
+    @model_validator(mode="after")
+    def _gives_something(self) -> Part:
         if self.select is None and self.labelled is None:
             raise ValueError("give select, labelled or both")
         return self

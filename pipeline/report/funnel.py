@@ -11,8 +11,9 @@ from rich.text import Text
 
 from pipeline.ledger import STAGES, Funnel, total
 
-#: From this width on every reason of dedupe gets a column of its own, and rows are told beside records.
-WIDE = 120
+#: From this width on every reason of dedupe gets a column of its own, and rows are told beside records; under the
+#: other there is no room for the bar.
+WIDE, NARROW = 120, 100
 EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
@@ -24,10 +25,12 @@ def funnel_table(funnels: Sequence[Funnel], title: str, width: int) -> Table:
     for name, _ in columns:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("kept", justify="right", no_wrap=True)
-    table.add_column("", no_wrap=True)
+    with_bar = width >= NARROW
+    if with_bar:
+        table.add_column("", no_wrap=True)
     for funnel in funnels:
-        table.add_row(funnel.corpus, *_cells(funnel, columns), end_section=funnel is funnels[-1])
-    table.add_row("all", *_cells(total(funnels), columns), style="bold")
+        table.add_row(funnel.corpus, *_cells(funnel, columns, with_bar), end_section=funnel is funnels[-1])
+    table.add_row("all", *_cells(total(funnels), columns, with_bar), style="bold")
     return table
 
 
@@ -54,9 +57,10 @@ def _removed(stage: str, reason: str | None, funnel: Funnel) -> int:
     return funnel.at(stage) if reason is None else funnel.removed.get(stage, {}).get(reason, 0)
 
 
-def _cells(funnel: Funnel, columns: Sequence[Column]) -> list[str | Text]:
+def _cells(funnel: Funnel, columns: Sequence[Column], with_bar: bool) -> list[str | Text]:
     share = funnel.kept / funnel.converted if funnel.converted else 0.0
-    return [*(f"{count(funnel):,}" if count(funnel) else "·" for _, count in columns), f"{funnel.kept:,}", _bar(share)]
+    counts = [f"{count(funnel):,}" if count(funnel) else "·" for _, count in columns]
+    return [*counts, f"{funnel.kept:,}", *([_bar(share)] if with_bar else [])]
 
 
 def _bar(share: float, width: int = 8) -> Text:

@@ -43,13 +43,13 @@ class Build:
 
 
 def open_build(folder: Path) -> Build:
-    """Raises UsageError when the folder holds no finished build."""
-    if not (folder / "build.json").is_file():
-        near = sorted(p.parent.name for p in folder.glob("*/build.json"))
-        cure = (
-            f"give one of its builds: {', '.join(str(folder / n) for n in near)}"
-            if near
-            else "give the folder that `m3e build` printed"
-        )
-        raise UsageError(str(folder), "there is no finished build here (no build.json)", cure)
-    return Build(folder)
+    """The build in this folder, or the only one below it. Raises UsageError when there is none, or more than one."""
+    if (folder / "build.json").is_file():
+        return Build(folder)
+    below = sorted(path.parent for path in folder.glob("*/build.json"))
+    if len(below) == 1:
+        return Build(below[0])
+    cure = (
+        f"give one of its builds: {', '.join(map(str, below))}" if below else "give the folder that `m3e build` printed"
+    )
+    raise UsageError(str(folder), "there is no finished build here (no build.json)", cure)
