@@ -34,7 +34,7 @@ def failed_in_one_sentence(done: subprocess.CompletedProcess[str], code: int, *w
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder with manifests of one corpus and a recipe `small`."""
-    manifests = write_manifests(tmp_path / "manifests", [corpus("one")], {"name": "small"})
+    manifests = write_manifests(tmp_path / "manifests", [corpus("one")], {"name": "small", "corpora": ["one"]})
     write_rows(manifests, "one", [*pairs(0, 5), pairs(0, 1)[0]])
     return tmp_path
 
