@@ -178,8 +178,10 @@ def _locks(
 def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
     """Carry out every step of a recipe. A corpus that fails becomes a gap and the others go on.
 
-    Raises BuildError when fewer than `min_corpora` are left or, with `strict`, when there is any gap; and the error of
-    a benchmark that cannot be read, because a build must not promise a decontamination that did not happen.
+    A benchmark that cannot be read is a gap as well, named `benchmark TASK`: receipt and card then list it among the
+    gaps, not among the benchmarks that were compared.
+
+    Raises BuildError when fewer than `min_corpora` are left or, with `strict`, when there is any gap.
     """
     outcome = Outcome(context)
     corpora: list[Corpus] = list(context.corpora)
@@ -187,18 +189,23 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
     indexes = {b.task: _index(runner, context, b) for b in context.benchmarks}
     converted = {c.name: runner.submit("convert", c.name, convert_step, context, c, fetched[c.name]) for c in corpora}
     quality = {c.name: runner.submit("quality", c.name, quality_step, context, c, converted[c.name]) for c in corpora}
+    for task, pending in indexes.items():
+        try:
+            outcome.entries["index", task] = pending.result()
+        except CurationError as error:
+            outcome.gaps.append(_gap(f"benchmark {task}", "index", error))
+    there = {task: entry for (stage, task), entry in outcome.entries.items() if stage == "index"}
     decontaminated = {
-        c.name: runner.submit("decontaminate", c.name, decontaminate_step, context, c, converted[c.name], indexes)
+        c.name: runner.submit("decontaminate", c.name, decontaminate_step, context, c, converted[c.name], there)
         for c in corpora
     }
-    outcome.entries |= {("index", task): pending.result() for task, pending in indexes.items()}
     chain = (("fetch", fetched), ("convert", converted), ("quality", quality), ("decontaminate", decontaminated))
     for corpus in corpora:
-        for stage, pending in chain:
+        for stage, of_stage in chain:
             try:
-                result = pending[corpus.name].result()
+                result = of_stage[corpus.name].result()
             except CurationError as error:
-                outcome.gaps.append(Gap(corpus.name, stage, f"{error.place}: {error.cause}", error.cure))
+                outcome.gaps.append(_gap(corpus.name, stage, error))
                 break
             if stage == "fetch":
                 outcome.fetched[corpus.name] = result
@@ -246,6 +253,10 @@ def count(outcome: Outcome) -> None:
         outcome.warnings += [f"{name}: {told}" for told in [*read["warnings"], *claimed]]
 
 
+def _gap(name: str, stage: str, error: CurationError) -> Gap:
+    return Gap(name, stage, f"{error.place}: {error.cause}", error.cure)
+
+
 def _index(runner: Runner, context: Context, benchmark: Benchmark) -> Pending:
     files = runner.submit("fetch", benchmark.name, fetch_step, context, benchmark)
     return runner.submit("index", benchmark.name, index_step, context, benchmark, files)
@@ -257,7 +268,7 @@ def _enough(recipe: Recipe, whole: Sequence[Corpus], gaps: Sequence[Gap], strict
     lines = [f"{g.corpus} failed in {g.stage}: {g.cause}. Cure: {g.cure}" for g in gaps]
     if len(whole) < recipe.min_corpora:
         short = f"{len(whole)} of the {recipe.min_corpora} corpora it needs are there"
-        cure = "mend the corpora named above" + (", or lower min_corpora" if whole else "")
+        cure = "mend what is named above" + (", or lower min_corpora" if whole else "")
     else:
-        short, cure = f"{len(gaps)} gap(s) and --strict", "mend the corpora named above, or build without --strict"
+        short, cure = f"{len(gaps)} gap(s) and --strict", "mend what is named above, or build without --strict"
     raise BuildError("\n".join([*lines, f"recipe {recipe.name}"]), short, cure)

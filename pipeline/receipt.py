@@ -137,7 +137,7 @@ def _receipt(outcome: Outcome, only: tuple[str, ...]) -> dict[str, Any]:
         "licences": {name: outcome.entries["assemble", name].receipt["licences"] for name in outcome.corpora},
         "gaps": [vars(gap) for gap in outcome.gaps],
         "warnings": outcome.warnings,
-        "benchmarks": sorted(b.task for b in context.benchmarks),
+        "benchmarks": sorted(task for stage, task in outcome.entries if stage == "index"),
     }
 
 

@@ -148,6 +148,31 @@ def test_a_failing_corpus_leaves_a_named_gap_and_strict_fails(manifests: Path, t
         run(manifests, tmp_path, strict=True)
 
 
+def test_a_benchmark_that_cannot_be_read_is_a_gap_and_never_claimed(manifests: Path, tmp_path: Path) -> None:
+    part = {"files": {"test": "exam.txt"}, "layout": "txt", "texts": [{"role": "query", "text": "line"}]}
+    exams = [
+        {
+            "name": name,
+            "task": name,
+            "source": {"kind": "local", "root": f"../{name}"},
+            "splits": ["test"],
+            "parts": [part],
+        }
+        for name in ("held", "lost")
+    ]
+    (manifests / "held").mkdir()
+    (manifests / "held" / "exam.txt").write_text("自行车链条掉了该怎么办呢\n怎样学好书法\n", "utf-8")
+    recipe = {"name": "small", "decontaminate": {"benchmarks": ["held", "lost"], "min_chars": 6}}
+    write_manifests(manifests, [], recipe, exams)
+    path, _, outcome = run(manifests, tmp_path)
+    assert [(g.corpus, g.stage) for g in outcome.gaps] == [("benchmark lost", "index")]
+    told = json.loads((path / "build.json").read_bytes())
+    assert (told["benchmarks"], told["full"]) == (["held"], False)
+    assert set(pl.read_parquet(path / "ledger" / "*.parquet")["benchmark"].drop_nulls()) == {"held"}
+    with pytest.raises(BuildError, match="benchmark lost failed in index"):
+        run(manifests, tmp_path, strict=True)
+
+
 def test_nothing_left_is_an_error(manifests: Path, tmp_path: Path) -> None:
     for name in ("one", "two"):
         (manifests / "files" / f"{name}.jsonl").write_text('{"q": "问", "answer": "答"}\n')
