@@ -13,7 +13,7 @@ import pytest
 import string_oracle
 import xxhash
 
-from benchmarks import convert, dedupe, duplicates, match_key, measure, noop, signatures, text
+from benchmarks import convert, dedupe, duplicates, match_key, measure, medi, noop, signatures, text
 from benchmarks.__main__ import CLAIMS, main
 from pipeline.normalize import match_key as keys_of
 
@@ -197,6 +197,12 @@ def test_plain_ids_number_what_repeats() -> None:
     one, two = convert.plain_ids("demo", pl.DataFrame({"q": ["你好"] * 2, "a": ["好"] * 2}))
     assert one == xxhash.xxh3_128_hexdigest("4:demo,6:你好,3:好,0".encode())
     assert two == xxhash.xxh3_128_hexdigest("4:demo,6:你好,3:好,1".encode())
+
+
+def test_medi() -> None:
+    table = medi.run(pairs=300)
+    assert table.rows[0].holds
+    assert not table.below
 
 
 def test_noop() -> None:
