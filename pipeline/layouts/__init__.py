@@ -41,8 +41,7 @@ def read_rows(path: Path, part: FileSet, on_bad: OnBad, place: str | None = None
         DriftError: a declared column is missing, of another type or has other label names.
 
     >>> import tempfile
-    >>> part = Part(files={"train": "x"}, layout="tsv", header=False, columns={"a": "string", "b": "string"},
-    ...             select={"text": "a", "text_pos": "b"})
+    >>> part = FileSet(files={"train": "x"}, layout="tsv", header=False, columns={"a": "string", "b": "string"})
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "pairs.tsv")
     ...     _ = path.write_text("天气\\t气候\\n坏行\\n", encoding="utf-8")
