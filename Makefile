@@ -2,7 +2,8 @@
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
-PYTEST_ARGS ?= -n 2
+# By module: what a module builds once for its tests, it builds on one worker only.
+PYTEST_ARGS ?= -n 2 --dist loadscope
 
 .PHONY: demo test lint bench soak up down clean
 .DEFAULT_GOAL := test
