@@ -74,7 +74,7 @@ def check(
             raise ManifestError(told) from None
         _say(f"{len(wanted)} file(s) in order.")
         return
-    kinds = ("corpora", "benchmarks", "recipes")
+    kinds = ("corpora", "benchmarks", "encoders", "recipes")
     _say(f"In order: {', '.join(f'{len(getattr(catalog, kind))} {kind}' for kind in kinds)}.")
 
 

@@ -141,3 +141,65 @@ EVIDENCE_SCHEMA = pa.schema(
         pa.field("flags", pa.list_(pa.string()), nullable=False),
     ]
 )
+
+#: The distinct texts of a corpus, to be encoded once each. `document`: encoded as a text_pos is, where the encoder has
+#: another prompt for that side. In shards by the leading bits of xxh3-64 of the text, so that a change touches few.
+POOL_SCHEMA = pa.schema(
+    [pa.field("text", pa.string(), nullable=False), pa.field("document", pa.bool_(), nullable=False)]
+)
+
+#: A negative that came with the record (`shipped`), was judged no match (`labelled`) or was found (`mined`).
+GIVEN_TYPE = pa.struct(
+    [
+        pa.field("id", pa.uint32(), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+    ]
+)
+
+#: Positional to the data shards: where both sides lie in the pool (shards one after another), their cosine, and the
+#: negatives that need no search, with theirs.
+PAIR_SCHEMA = pa.schema(
+    [
+        pa.field("text", pa.uint32(), nullable=False),
+        pa.field("pos", pa.uint32(), nullable=False),
+        pa.field("score_pos", pa.float32(), nullable=False),
+        pa.field("given", pa.list_(GIVEN_TYPE), nullable=False),
+    ]
+)
+
+#: One row per distinct text of the records, in pool order: the nearest texts that may be negatives, before any rule,
+#: nearest first, ties by id; `rank` counts from 1 among all that may be. After the first `keep` may stand further ones
+#: that the recipe's rule finds eligible, where the first hold too few.
+CANDIDATE_SCHEMA = pa.schema(
+    [
+        pa.field("text", pa.uint32(), nullable=False),
+        pa.field("ids", pa.list_(pa.uint32()), nullable=False),
+        pa.field("scores", pa.list_(pa.float32()), nullable=False),
+        pa.field("ranks", pa.list_(pa.int32()), nullable=False),
+    ]
+)
+
+#: A negative as it is shipped. `record_id` is the freest kept record that holds the text, null when none does.
+NEGATIVE_TYPE = pa.struct(
+    [
+        pa.field("record_id", pa.string()),
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("origin", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("score", pa.float32(), nullable=False),
+        pa.field("calibrated", pa.float32()),
+        pa.field("rank", pa.int32()),
+        pa.field("licence_id", pa.string(), nullable=False),
+    ]
+)
+
+#: A record of a build with scores.
+SCORED_SCHEMA = pa.schema(
+    [
+        *DATA_SCHEMA,
+        pa.field("score_pos", pa.float32(), nullable=False),
+        pa.field("calibrated_pos", pa.float32()),
+        pa.field("neg", pa.list_(NEGATIVE_TYPE), nullable=False),
+    ]
+)

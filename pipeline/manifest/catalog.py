@@ -19,12 +19,13 @@ from pipeline.manifest import sql
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.columns import parse_columns
 from pipeline.manifest.corpus import Corpus, Part
+from pipeline.manifest.encoder import EncoderManifest
 from pipeline.manifest.recipe import Recipe
 from pipeline.manifest.yaml import Document, Key, load, validate
 
 #: The manifests that come with the project.
 SHIPPED = Path(__file__).resolve().parents[2] / "manifests"
-Named = TypeVar("Named", Corpus, Benchmark, Recipe)
+Named = TypeVar("Named", Corpus, Benchmark, Recipe, EncoderManifest)
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Catalog:
     corpora: dict[str, Corpus] = field(default_factory=dict)
     benchmarks: dict[str, Benchmark] = field(default_factory=dict)
     recipes: dict[str, Recipe] = field(default_factory=dict)
+    encoders: dict[str, EncoderManifest] = field(default_factory=dict)
     vocabulary: Vocabulary = field(default_factory=lambda: Vocabulary(licences={}))
     tombstones: frozenset[str] = frozenset()
     homes: dict[str, Path] = field(default_factory=dict)
@@ -80,6 +82,7 @@ def _read_folder(folder: Path, catalog: Catalog) -> list[Problem]:
         *_read_kind(folder, "corpora", Corpus, catalog.corpora, catalog),
         *_read_kind(folder, "benchmarks", Benchmark, catalog.benchmarks, catalog),
         *_read_kind(folder, "recipes", Recipe, catalog.recipes, catalog),
+        *_read_kind(folder, "encoders", EncoderManifest, catalog.encoders, catalog),
     ]
     if (path := folder / "licences.yaml").exists():
         document = load(path, _shown(path))
@@ -140,10 +143,15 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
     licensing = Licensing(sorted(catalog.vocabulary.licences))
     for name, corpus in catalog.corpora.items():
         document = catalog.documents[f"corpora/{name}"]
-        yield from _licence_problems(corpus, document, catalog.vocabulary, licensing)
+        blocks: list[tuple[Key, Terms]] = [(("licence",), corpus.licence)]
+        blocks += [(("licence", "sub_sources", sub), terms) for sub, terms in corpus.licence.sub_sources.items()]
+        yield from _licence_problems(blocks, document, catalog.vocabulary, licensing)
         yield from _part_problems(corpus, corpus.parts, ("parts",), document)
         for i, alternate in enumerate(corpus.alternates):
             yield from _part_problems(corpus, alternate.parts or [], ("alternates", i, "parts"), document)
+    for name, encoder in catalog.encoders.items():
+        document = catalog.documents[f"encoders/{name}"]
+        yield from _licence_problems([(("licence",), encoder.licence)], document, catalog.vocabulary, licensing)
     holder: dict[str, str] = {}
     for name, benchmark in catalog.benchmarks.items():
         document = catalog.documents[f"benchmarks/{name}"]
@@ -168,6 +176,14 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
                 yield document.problem(("decontaminate", "benchmarks", i), f"there is no benchmark or suite {wanted}")
         if recipe.base is not None and recipe.base not in catalog.recipes:
             yield document.problem(("base",), f"there is no recipe {recipe.base}")
+        elif recipe.base is not None and catalog.recipes[recipe.base].base is not None:
+            yield document.problem(("base",), f"{recipe.base} has a base itself; name one that builds from corpora")
+        used: list[tuple[Key, str | None]] = [(("encoder",), recipe.encoder), (("mine", "veto"), recipe.mine.veto)]
+        used += [(("consistency", "encoder"), recipe.consistency.encoder)] if recipe.consistency else []
+        for key, wanted_encoder in used:
+            if wanted_encoder and not {f"encoders/{wanted_encoder}"} & {*catalog.broken, *catalog.documents}:
+                there = ", ".join(sorted(catalog.encoders))
+                yield document.problem(key, f"there is no encoder {wanted_encoder}; choose among: {there}")
 
 
 def _part_problems(corpus: Corpus, parts: Sequence[Part], base: Key, document: Document) -> Iterator[Problem]:
@@ -185,10 +201,8 @@ def _part_problems(corpus: Corpus, parts: Sequence[Part], base: Key, document: D
 
 
 def _licence_problems(
-    corpus: Corpus, document: Document, vocabulary: Vocabulary, licensing: Licensing
+    blocks: Sequence[tuple[Key, Terms]], document: Document, vocabulary: Vocabulary, licensing: Licensing
 ) -> Iterator[Problem]:
-    blocks: list[tuple[Key, Terms]] = [(("licence",), corpus.licence)]
-    blocks += [(("licence", "sub_sources", name), terms) for name, terms in corpus.licence.sub_sources.items()]
     for key, terms in blocks:
         try:
             ids = licensing.license_keys(terms.spdx)

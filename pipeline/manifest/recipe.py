@@ -13,7 +13,10 @@ from pipeline.manifest.settings import (
     ConsistencyConfig,
     DecontaminateConfig,
     DedupeConfig,
+    MineConfig,
     QualityConfig,
+    RuleConfig,
+    ScoreConfig,
 )
 
 
@@ -33,7 +36,10 @@ class Chosen(Strict):
 
 
 class Recipe(Strict):
-    """A build: from these corpora, by these settings."""
+    """A build: from these corpora, by these settings; or, with `base`, hard negatives and scores upon another build.
+
+    A recipe with a base names an encoder and takes corpora and all earlier stages from its base.
+    """
 
     name: Name
     title: str | None = None
@@ -45,6 +51,21 @@ class Recipe(Strict):
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     consistency: ConsistencyConfig | None = None
     cap: CapConfig | None = None
+    encoder: str | None = None
+    mine: MineConfig = MineConfig()
+    rule: RuleConfig = RuleConfig()
+    score: ScoreConfig = ScoreConfig()
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Recipe:
+        upon, alone = {"encoder", "mine", "rule", "score"}, {"corpora", "quality", "dedupe", "decontaminate", "cap"}
+        if self.base is None and (odd := upon & self.model_fields_set):
+            raise ValueError(f"{', '.join(sorted(odd))}: only a recipe with a base mines and scores")
+        if self.base is not None and (odd := (alone | {"consistency"}) & self.model_fields_set):
+            raise ValueError(f"{', '.join(sorted(odd))}: the base {self.base} decides that; leave it out")
+        if self.base is not None and self.encoder is None:
+            raise ValueError("encoder is missing: name one of manifests/encoders")
+        return self
 
 
 def chosen(recipe: Recipe, corpora: dict[str, Corpus]) -> list[Corpus]:

@@ -11,12 +11,14 @@ from pipeline.licence import Vocabulary
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.catalog import SHIPPED
 from pipeline.manifest.corpus import Corpus
+from pipeline.manifest.encoder import EncoderManifest
 from pipeline.manifest.recipe import Recipe
 
 MODELS: dict[str, type[BaseModel]] = {
     "corpus": Corpus,
     "benchmark": Benchmark,
     "recipe": Recipe,
+    "encoder": EncoderManifest,
     "licences": Vocabulary,
 }
 

@@ -89,7 +89,59 @@ class CapConfig(Strict):
 
 
 class ConsistencyConfig(Strict):
-    """Settings of the consistency filter: the encoder and the rank a positive must reach."""
+    """A pair of a weak corpus stays when its positive ranks within the `top` distinct texts of its corpus.
+
+    `encoder` names a manifest. Corpora of more than `max_pool` distinct texts are ranked against as many, drawn by seed.
+    """
 
     encoder: str
     top: Annotated[int, Field(ge=1)] = 20
+    max_pool: Annotated[int, Field(ge=1)] = 3_000_000
+    seed: int = 0
+
+
+class RuleConfig(Strict):
+    """Which candidates of a record become its negatives; a change re-cuts stored candidates without the encoder.
+
+    A candidate is eligible up to `mu + p * (score_pos - mu)`, `mu` being the mean cosine of random pairs of the corpus:
+    encoders whose random pairs score high would make a share of the raw score too easy. `margin` asks for so much less
+    than score_pos as well. `first` and `last` bound the rank among all candidates (1 is the nearest). Of the eligible
+    the nearest are taken, or, with `sample: random`, as many drawn by `seed`.
+    """
+
+    negatives: Annotated[int, Field(ge=1, le=100)] = 7
+    p: Annotated[float, Field(gt=0, le=1)] = 0.8
+    margin: Annotated[float, Field(ge=0, le=2)] | None = None
+    first: Annotated[int, Field(ge=1)] = 1
+    last: Annotated[int, Field(ge=1)] | None = None
+    sample: Literal["top", "random"] = "top"
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> RuleConfig:
+        if self.last is not None and self.last < self.first:
+            raise ValueError(f"last {self.last} comes before first {self.first}")
+        return self
+
+
+class MineConfig(Strict):
+    """Where hard negatives are looked for. `keep` candidates per text are stored before any rule.
+
+    `pool: corpus` searches the record's own corpus, `all` every corpus of the build. `search: binary` looks through
+    signs first and scores the best again: faster on a CPU, with a recall that the receipt tells. `veto` names a second
+    encoder that must find a candidate eligible too.
+    """
+
+    pool: Literal["corpus", "all"] = "corpus"
+    keep: Annotated[int, Field(ge=1, le=1000)] = 100
+    search: Literal["exact", "binary"] = "exact"
+    veto: str | None = None
+    yardstick_texts: Annotated[int, Field(ge=0)] = 3000
+    seed: int = 0
+
+
+class ScoreConfig(Strict):
+    """Calibrated scores lie between 0 and 1 in steps of `quantum`; without `calibrate` there are none."""
+
+    calibrate: bool = True
+    quantum: Annotated[float, Field(gt=0, le=0.5)] = 0.01
