@@ -1,27 +1,21 @@
-"""The build folder: hard links into the store, the funnel, and the receipt, written so that it is whole or not there."""
+"""What a build folder holds: which files of the store go where, the funnel, the papers, and the receipt."""
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
-import os
 import platform
-import shutil
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from pipeline import __version__
 from pipeline.build import Outcome
 from pipeline.card import render_attribution, render_card
-from pipeline.errors import StoreError
+from pipeline.folder import readable_json, write_folder
 from pipeline.ledger import total
 from pipeline.report.page import benchmark_losses, render_page
 from pipeline.report.profile import profile_of
 from pipeline.source import Fetched
-from pipeline.store import canonical_json, library_versions, sync_folder, writable, write_durably
+from pipeline.store import library_versions
 
 #: Which files of a corpus' entries go where in a build folder: stage, pattern there, name here.
 LAYOUT = (
@@ -52,46 +46,12 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: lis
     """
     context = outcome.context
     target = out / folder_name(context.recipe.name, only, context.sample)
-    links = _links(outcome)
-    files = {name: told for name, (_, told) in sorted(links.items())}
-    funnel = _json(
-        {"corpora": [f.told() for f in outcome.funnels.values()], "all": total(outcome.funnels.values()).told()}
-    )
+    whole = total(outcome.funnels.values()).told()
+    funnel = readable_json({"corpora": [f.told() for f in outcome.funnels.values()], "all": whole})
     told = _receipt(outcome, only)
     papers = {"funnel.json": funnel, **_papers(outcome, told)}
-    files |= {name: {"sha256": hashlib.sha256(text).hexdigest(), "bytes": len(text)} for name, text in papers.items()}
-    receipt = _json(told | {"files": files})
-    if _holds(target, receipt, files):
-        return target, False
-    if target.exists() and not (target / "build.json").exists() and any(target.iterdir()):
-        raise StoreError(
-            str(target),
-            "it holds files but no build.json, so it is no build",
-            "choose another --out, or empty that folder",
-        )
-    with writable(out, "writing the build"):
-        out.mkdir(parents=True, exist_ok=True)
-        with FileLock(
-            context.store.root / "locks" / f"out-{hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]}.lock"
-        ):
-            made = target.with_name(f".{target.name}.tmp")
-            shutil.rmtree(made, ignore_errors=True)
-            for name, (source, _) in links.items():
-                place = made / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                _link(source, place)
-            for name, text in papers.items():
-                write_durably(made / name, text)
-            write_durably(made / "run.json", _json(_run(outcome, timings)))
-            write_durably(made / "build.json", receipt)
-            old = target.with_name(f".{target.name}.old")
-            shutil.rmtree(old, ignore_errors=True)
-            if target.exists():
-                os.rename(target, old)
-            os.rename(made, target)
-            sync_folder(out)
-            shutil.rmtree(old, ignore_errors=True)
-    return target, True
+    changed = write_folder(target, context.store.root / "locks", _links(outcome), papers, told, _run(outcome, timings))
+    return target, changed
 
 
 def _links(outcome: Outcome) -> dict[str, tuple[Path, dict[str, Any]]]:
@@ -164,28 +124,3 @@ def _run(outcome: Outcome, timings: list[dict[str, Any]]) -> dict[str, Any]:
         "steps": sorted(timings, key=lambda t: (t["stage"], t["corpus"])),
         "text": {name: [str(path.resolve()) for path in paths] for name, paths in texts.items()},
     }
-
-
-def _holds(target: Path, receipt: bytes, files: dict[str, Any]) -> bool:
-    try:
-        return (target / "build.json").read_bytes() == receipt and all(
-            (target / name).stat().st_size == told["bytes"] for name, told in files.items()
-        )
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-
-
-def _link(source: Path, place: Path) -> None:
-    try:
-        os.link(source, place)
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
-            raise
-        shutil.copyfile(source, place)
-        with place.open("rb") as file:
-            os.fsync(file.fileno())
-
-
-def _json(value: object) -> bytes:
-    # Through canonical_json first: one spelling for dates and paths, sorted keys.
-    return json.dumps(json.loads(canonical_json(value)), ensure_ascii=False, indent=1, sort_keys=True).encode() + b"\n"
