@@ -13,7 +13,7 @@ import pytest
 import string_oracle
 import xxhash
 
-from benchmarks import convert, dedupe, duplicates, match_key, measure, medi, noop, signatures, text
+from benchmarks import convert, dedupe, duplicates, match_key, measure, medi, mix, noop, signatures, text
 from benchmarks.__main__ import CLAIMS, main
 from pipeline.normalize import match_key as keys_of
 
@@ -203,6 +203,11 @@ def test_medi() -> None:
     table = medi.run(pairs=300)
     assert table.rows[0].holds
     assert not table.below
+
+
+def test_mix() -> None:
+    table = mix.run(pairs=3_000)
+    assert table.rows[0].holds and table.rows[0].cells[1] == "3,000"
 
 
 def test_noop() -> None:

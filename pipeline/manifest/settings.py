@@ -145,3 +145,21 @@ class ScoreConfig(Strict):
 
     calibrate: bool = True
     quantum: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+
+
+class MixConfig(Strict):
+    """Batches for training. A corpus of n rows takes part in proportion to n to the power of `power`.
+
+    With `power` 1 an epoch is every row exactly once; below it small corpora come more often, at most `repeats` times
+    an epoch, and large ones less. `length_buckets` are upper bounds in characters of text and text_pos together.
+    Windows hold about `window_rows` rows over all corpora, and at most `window_bytes` each.
+    """
+
+    batch: Annotated[int, Field(ge=1)] = 256
+    power: Annotated[float, Field(ge=0, le=1)] = 0.5
+    repeats: Annotated[float, Field(ge=1)] = 4
+    caps: dict[str, Annotated[int, Field(ge=1)]] = {}
+    length_buckets: tuple[int, ...] = (64, 256, 1024)
+    window_rows: Annotated[int, Field(ge=1)] = 1_048_576
+    window_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 28
+    seed: int = 0
