@@ -1,0 +1,24 @@
+"""Where the numbers are worked out: on the GPUs of this machine, or on its CPU."""
+
+from __future__ import annotations
+
+import importlib.util
+
+
+def gpus() -> int:
+    """How many CUDA devices there are; 0 without torch."""
+    if importlib.util.find_spec("torch") is None:
+        return 0
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
+
+
+def device_of(shard: int = 0) -> str:
+    """The device that handles a shard: GPU `shard` modulo their number, else the CPU.
+
+    >>> device_of(3) in ("cpu", *(f"cuda:{n}" for n in range(gpus())))
+    True
+    """
+    count = gpus()
+    return f"cuda:{shard % count}" if count else "cpu"
