@@ -17,7 +17,7 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.parameters import BuildParameters
-from flows.runner import Tasks
+from flows.runner import Tasks, log_file
 from pipeline.build import Outcome, build, context_of, count
 from pipeline.errors import CurationError
 from pipeline.ledger import STAGES, Funnel, total
@@ -55,7 +55,7 @@ def _built(recipe: str, parameters: BuildParameters) -> tuple[Outcome, Path, boo
     only = tuple(parameters.only)
     context = context_of(catalog, catalog.recipe(recipe), parameters.store.resolve(), only, parameters.sample)
     with _task_runner(parameters) as task_runner:
-        outcome = build(context, Tasks(task_runner), strict=parameters.strict)
+        outcome = build(context.heard_by(log_file), Tasks(task_runner), strict=parameters.strict)
     count(outcome)
     folder, changed = write_build(outcome, parameters.out.resolve(), only, [])
     return outcome, folder, changed

@@ -16,6 +16,7 @@ from prefect.tasks import Task
 
 from pipeline.build import Pending
 from pipeline.errors import SourceError
+from pipeline.fetch import Moved
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.corpus import Corpus
 from pipeline.source import Fetched
@@ -54,6 +55,13 @@ def step(stage: str, corpus: str, call: Callable[..., Any], *inputs: Any) -> Any
         return Completed(name="Cached", message=f"{stage} of {corpus} was in the store", data=result)
     log.info("%s of %s: %s", stage, corpus, _told(result.receipt))
     return result
+
+
+def log_file(moved: Moved) -> None:
+    """One line per loaded file, in the log of the task run that loads it."""
+    if moved.state == "whole":
+        size = f"{moved.bytes:,}"
+        get_run_logger().info("%s: %s, %s bytes in %.1f s", moved.corpus, moved.name, size, moved.seconds)
 
 
 class Tasks:

@@ -100,13 +100,15 @@ def lock(
 ) -> None:
     """Write what the sources hold now (commits, sizes, sha256) into the lock; exit 1 where none could be reached."""
     from pipeline.lock import lock as look
+    from pipeline.report.progress import Progress
     from pipeline.store import Store
 
     reached: dict[str, bool] = {}
-    for looked in look(_catalog(_folders(manifests)), names or [], Store(store), every=every):
-        is_seen = looked.source.unreached is None
-        reached[looked.name] = reached.get(looked.name, False) or is_seen
-        _say(looked.sentence, style=None if is_seen else "yellow")
+    with Progress(err) as progress:
+        for looked in look(_catalog(_folders(manifests)), names or [], Store(store), every=every, listen=progress.hear):
+            is_seen = looked.source.unreached is None
+            reached[looked.name] = reached.get(looked.name, False) or is_seen
+            _say(looked.sentence, style=None if is_seen else "yellow")
     lost = sorted(name for name, is_seen in reached.items() if not is_seen)
     _say(f"Locked {len(reached) - len(lost)} of {len(reached)}.")
     if lost:
@@ -152,13 +154,13 @@ def build(
     from pipeline.build import Threads, build, context_of, count
     from pipeline.receipt import write_build
     from pipeline.report.funnel import funnel_table
-    from pipeline.report.progress import Progress
+    from pipeline.report.progress import Progress, steps_of
 
     context = context_of(catalog, chosen, store, _names(only), sample, frozen=frozen)
-    with Progress(err, len(context.corpora), len(context.benchmarks)) as progress:
+    with Progress(err, steps_of(len(context.corpora), len(context.benchmarks))) as progress:
         runner = Threads(workers, progress.listen)
         try:
-            outcome = build(context, runner, strict=strict)
+            outcome = build(context.heard_by(progress.hear), runner, strict=strict)
         finally:
             runner.close()
     count(outcome)

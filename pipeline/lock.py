@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import SourceError, UsageError
-from pipeline.fetch import fetch
+from pipeline.fetch import Listener, fetch, silent
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
@@ -35,11 +35,14 @@ class Looked:
         return f"{where}{at}: {len(self.source.files)} file(s), {size:,} bytes"
 
 
-def lock(catalog: Catalog, names: Sequence[str], store: Store, *, every: bool = False) -> Iterator[Looked]:
+def lock(
+    catalog: Catalog, names: Sequence[str], store: Store, *, every: bool = False, listen: Listener = silent
+) -> Iterator[Looked]:
     """Look at the sources of the named corpora and benchmarks (of all, where none is named) and write their locks.
 
     Sources are tried in order of trust up to the first that can be had; `every` goes on to the last. Each corpus is
-    written as soon as it was looked at, into the `m3e.lock` of the folder that holds its manifest.
+    written as soon as it was looked at, into the `m3e.lock` of the folder that holds its manifest. `listen` hears of
+    files that have to be loaded for their checksum.
 
     Raises UsageError for a name that is not there, before anything is looked at.
     """
@@ -48,7 +51,7 @@ def lock(catalog: Catalog, names: Sequence[str], store: Store, *, every: bool = 
     def look() -> Iterator[Looked]:
         for kind, of in chosen:
             home = catalog.home(kind, of.name)
-            seen = list(_look(of, home, store, every))
+            seen = list(_look(of, home, store, every, listen))
             _write(home.parent / LOCK_NAME, kind, of, [one.source for one in seen])
             yield from seen
 
@@ -65,14 +68,14 @@ def _chosen(catalog: Catalog, names: Sequence[str]) -> list[tuple[str, Corpus | 
     return [(kind, of) for kind, of in known if not names or of.name in names]
 
 
-def _look(of: Corpus | Benchmark, home: Path, store: Store, every: bool) -> Iterator[Looked]:
+def _look(of: Corpus | Benchmark, home: Path, store: Store, every: bool, listen: Listener) -> Iterator[Looked]:
     is_reached = False
     for at, choice in enumerate(choices_of(of)):
         told = {"kind": choice.source.kind, "place": place_of(choice.source)}
         if is_reached and not every:
             continue
         try:
-            fetched = fetch(of.name, choice.source, choice.wanted, home, store, keep=False)
+            fetched = fetch(of.name, choice.source, choice.wanted, home, store, keep=False, listen=listen)
         except SourceError as error:
             yield Looked(of.name, LockedSource(**told, unreached=_plain(error.cause, home, store)))
             continue

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pipeline.fetch import Choice, fetch_first
+from pipeline.fetch import Choice, Listener, fetch_first, silent
 from pipeline.ledger import hold_counts
 from pipeline.licence import Rank, RowTerms, Terms
 from pipeline.manifest.benchmark import Benchmark
@@ -27,7 +27,7 @@ TEXT_FIELDS = {"name", "prompt", "symmetric", "script", "splits", "parts", "clea
 
 @dataclass(frozen=True)
 class Context:
-    """All that steps need to know; small, and the same in every process."""
+    """All that steps need to know; small, and the same in every process. `listen` hears of files being loaded."""
 
     recipe: Recipe
     corpora: tuple[Corpus, ...]
@@ -39,10 +39,15 @@ class Context:
     rehearsal: bool = False
     locks: Mapping[str, Sequence[LockedSource]] = field(default_factory=dict)
     frozen: bool = False
+    listen: Listener = silent
 
     def rehearsed(self) -> Context:
         """The same context, in which steps only work out their keys."""
         return replace(self, rehearsal=True)
+
+    def heard_by(self, listen: Listener) -> Context:
+        """The same context with a listener; one that is sent to another process needs a picklable one."""
+        return replace(self, listen=listen)
 
     def entry(
         self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
@@ -64,6 +69,7 @@ def fetch_step(context: Context, of: Corpus | Benchmark) -> Fetched:
         locked=context.locks.get(name, ()),
         frozen=context.frozen,
         offline=context.rehearsal,
+        listen=context.listen,
     )
 
 

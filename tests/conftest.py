@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pytest_httpserver import HTTPServer
+
+from tests.http_double import FileServer
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,3 +27,17 @@ def real_corpora() -> Path:
     if folder is None:
         pytest.skip("no real corpus slices here (../shared/corpora or M3E_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def make_httpserver() -> Iterator[HTTPServer]:
+    """pytest-httpserver's one server for all tests; several corpora are loaded at a time."""
+    with HTTPServer("127.0.0.1", threaded=True) as started:
+        yield started
+
+
+@pytest.fixture
+def server(httpserver: HTTPServer) -> Iterator[FileServer]:
+    """A file server without files."""
+    yield FileServer(httpserver)
+    httpserver.check_handler_errors()

@@ -96,23 +96,22 @@ def test_wrong_wishes_are_sentences(tmp_path: Path) -> None:
         take(tmp_path, "b.zip")
 
 
-def test_an_archive_behind_http_is_loaded_and_opened_once(tmp_path: Path) -> None:
+def test_an_archive_behind_http_is_loaded_and_opened_once(server: FileServer, tmp_path: Path) -> None:
     packed = pack(tmp_path, "a.zip", list(MEMBERS.items())).read_bytes()
-    with FileServer() as server:
-        server.files["x/a.zip"] = packed
-        sums = {
-            "a.zip": f"sha256:{hashlib.sha256(packed).hexdigest()}",
-            "a.zip!d/dev.json": f"md5:{hashlib.md5(DEV).hexdigest()}",
-        }
-        source = HttpSource(kind="http", base=f"{server.base}/x", checksums=sums)
-        wanted = [Wanted(0, "train", ("a.zip!d/train.json", "a.zip!d/dev.json"))]
-        for _ in range(2):
-            fetched = fetch("toy", source, wanted, tmp_path, Store(tmp_path / "s"))
-            assert [f.path.read_bytes() for f in fetched.files] == [DEV, TRAIN]
-        assert len(server.requests) == 1
-        wrong = source.model_copy(update={"checksums": sums | {"a.zip!d/dev.json": "md5:" + "0" * 32}})
-        with pytest.raises(SourceError, match=rf"'a\.zip!d/dev\.json' has md5 {hashlib.md5(DEV).hexdigest()}, but"):
-            fetch("toy", wrong, wanted, tmp_path, Store(tmp_path / "s"))
+    server.files["x/a.zip"] = packed
+    sums = {
+        "a.zip": f"sha256:{hashlib.sha256(packed).hexdigest()}",
+        "a.zip!d/dev.json": f"md5:{hashlib.md5(DEV).hexdigest()}",
+    }
+    source = HttpSource(kind="http", base=f"{server.base}/x", checksums=sums)
+    wanted = [Wanted(0, "train", ("a.zip!d/train.json", "a.zip!d/dev.json"))]
+    for _ in range(2):
+        fetched = fetch("toy", source, wanted, tmp_path, Store(tmp_path / "s"))
+        assert [f.path.read_bytes() for f in fetched.files] == [DEV, TRAIN]
+    assert len(server.requests) == 1
+    wrong = source.model_copy(update={"checksums": sums | {"a.zip!d/dev.json": "md5:" + "0" * 32}})
+    with pytest.raises(SourceError, match=rf"'a\.zip!d/dev\.json' has md5 {hashlib.md5(DEV).hexdigest()}, but"):
+        fetch("toy", wrong, wanted, tmp_path, Store(tmp_path / "s"))
 
 
 def zip_of(*members: tuple[zipfile.ZipInfo | str, bytes]) -> bytes:

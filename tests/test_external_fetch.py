@@ -205,10 +205,12 @@ def test_the_rounds_hold_every_source_of_every_external_manifest() -> None:
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=needs_gdown if n.startswith("drive") else ()) for n in ROUNDS])
-def test_every_source_builds_through_its_fetcher_and_is_asked_for_nothing_else(name: str, tmp_path: Path) -> None:
+def test_every_source_builds_through_its_fetcher_and_is_asked_for_nothing_else(
+    name: str, server: FileServer, tmp_path: Path
+) -> None:
     variants = ROUNDS[name]
     trees, files, web = set[str](), set[str](), set[str]()
-    with HubDouble() as hub, FileServer() as server:
+    with HubDouble() as hub:
         own_manifests(tmp_path / "manifests", variants, server.base)
         if name.startswith("drive"):
             attached = 'attachment; filename="x.zip"'

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import stamina
+from werkzeug.serving import WSGIRequestHandler
 
 from pipeline.errors import NetworkError, SourceError
 from pipeline.fetch import Fetched, Unfetched, Wanted, fetch
@@ -27,12 +28,11 @@ NEW = b"new:" + os.urandom(200_000)
 NAME = "d/train.bin"
 
 
-@pytest.fixture
-def server() -> Iterator[FileServer]:
+@pytest.fixture(autouse=True)
+def waits_are_short(server: FileServer) -> Iterator[None]:
+    server.files[NAME] = OLD
     stamina.set_testing(True, attempts=9, cap=True)
-    with FileServer() as served:
-        served.files[NAME] = OLD
-        yield served
+    yield
     stamina.set_testing(False)
 
 
@@ -146,10 +146,10 @@ def test_a_file_that_changes_in_between_is_never_joined(
 def test_without_an_etag_nothing_is_resumed(server: FileServer, tmp_path: Path) -> None:
     server.has_etag = False
     dated = {"Last-Modified": "Mon, 23 Nov 2026 06:00:00 GMT"}
-    server.replies += [Reply(cut=1000), Reply(cut=1000, headers=dated), Reply(headers=dated, ignore_if_range=True)]
+    server.replies += [Reply(cut=1000), Reply(cut=1000, headers=dated), Reply(headers=dated)]
     assert content(get(server, tmp_path)) == OLD
     assert server.ranges() == [None, None, None]
-    server.replies += [Reply(cut=1000, headers=dated), Reply(headers=dated, ignore_if_range=True)]
+    server.replies += [Reply(cut=1000, headers=dated), Reply(headers=dated)]
     assert content(get(server, tmp_path / "checked", checked=OLD)) == OLD
     assert server.ranges()[3:] == [None, "bytes=1000-"]
 
@@ -198,11 +198,19 @@ def test_an_expired_link_is_asked_for_anew(server: FileServer, tmp_path: Path) -
     assert "canary" not in str(caught.value)
 
 
-def test_a_length_that_nobody_tells_needs_a_checksum(server: FileServer, tmp_path: Path) -> None:
+def test_a_length_that_nobody_tells_needs_a_checksum(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WSGIRequestHandler, "protocol_version", "HTTP/1.0")  # the end of the connection is the file's
     server.always = Reply(headers={"Content-Length": ""})
     with pytest.raises(SourceError, match="the server does not tell the length"):
         get(server, tmp_path)
     assert content(get(server, tmp_path, checked=OLD)) == OLD
+
+
+def test_a_file_in_chunks_tells_its_own_end(server: FileServer, tmp_path: Path) -> None:
+    server.always = Reply(headers={"Content-Length": ""})
+    assert content(get(server, tmp_path)) == OLD
 
 
 def test_retry_after_is_waited_for(server: FileServer, tmp_path: Path) -> None:

@@ -103,6 +103,14 @@ class DownloadError(Exception):
     pass
 
 
+class ProxyError(OSError):
+    pass
+
+
+class HTTPError(OSError):
+    pass
+
+
 @pytest.mark.parametrize(
     ("error", "kind", "told"),
     [
@@ -111,6 +119,8 @@ class DownloadError(Exception):
         (FileURLRetrievalError("something new"), SourceError, "gave FileURLRetrievalError instead of 'x.zip'"),
         (DownloadError("Download failed after 4 retries"), NetworkError, "broke off (DownloadError), 5 times"),
         (ConnectionError("http://u:canary@proxy"), NetworkError, "broke off (ConnectionError), 5 times"),
+        (ProxyError("HTTPSConnectionPool: Max retries exceeded with url"), NetworkError, "broke off (ProxyError), 5"),
+        (HTTPError("500 Server Error"), SourceError, "gave HTTPError instead of 'x.zip'"),
     ],
 )
 def test_what_drive_says_becomes_a_sentence_with_the_way_by_hand(
@@ -139,40 +149,41 @@ def test_a_page_never_becomes_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.skipif(importlib.util.find_spec("gdown") is None, reason="gdown, an extra, is not installed")
-def test_gdown_itself_against_a_stand_in_for_drive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gdown_itself_against_a_stand_in_for_drive(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     requests = importlib.import_module("requests")
     real = requests.Session.get
-    with FileServer() as server:
 
-        def to_us(session: Any, url: str, **told: Any) -> Any:
-            path = url.partition(".com/")[2]
-            answer = real(session, f"{server.base}/{path}", **told)
-            answer.url = url
-            return answer
+    def to_us(session: Any, url: str, **told: Any) -> Any:
+        path = url.partition(".com/")[2]
+        answer = real(session, f"{server.base}/{path}", **told)
+        answer.url = url
+        return answer
 
-        monkeypatch.setattr(requests.Session, "get", to_us)
-        confirm = (
-            '<form id="download-form" action="https://drive.usercontent.google.com/download">'
-            '<input type="hidden" name="id" value="1aBc"/><input type="hidden" name="confirm" value="t"/></form>'
-        )
-        page = {"Content-Type": "text/html"}
-        attached = {"Content-Disposition": 'attachment; filename="x.csv"', "Content-Type": "text/csv"}
-        server.files["download"] = DATA
-        server.replies += [Reply(status=200, body=confirm.encode(), headers=page), Reply(headers=attached)]
-        (file,) = drive(tmp_path).files
-        assert file.path.read_bytes() == DATA
-        server.replies.append(Reply(status=200, body=QUOTA.encode(), headers=page))
-        with pytest.raises(SourceError, match="its quota") as caught:
-            drive(tmp_path / "other")
-        assert BY_HAND in str(caught.value) and caught.value.__context__ is None
-        pickle.dumps(caught.value)
-        server.files["uc"], server.always = DATA, Reply(headers=attached)
-        server.replies.append(Reply(headers=attached, cut=3))
-        (file,) = drive(tmp_path / "cut").files
-        assert file.path.read_bytes() == DATA
-        wrong = {"lawzhidao.csv": "sha256:" + "0" * 64}
-        with pytest.raises(SourceError, match=rf"has sha256 {file.sha256}, but the manifest says 0000"):
-            drive(tmp_path / "wrong", checksums=wrong)
+    monkeypatch.setattr(requests.Session, "get", to_us)
+    confirm = (
+        '<form id="download-form" action="https://drive.usercontent.google.com/download">'
+        '<input type="hidden" name="id" value="1aBc"/><input type="hidden" name="confirm" value="t"/></form>'
+    )
+    page = {"Content-Type": "text/html"}
+    attached = {"Content-Disposition": 'attachment; filename="x.csv"', "Content-Type": "text/csv"}
+    server.files["download"] = DATA
+    server.replies += [Reply(status=200, body=confirm.encode(), headers=page), Reply(headers=attached)]
+    (file,) = drive(tmp_path).files
+    assert file.path.read_bytes() == DATA
+    server.replies.append(Reply(status=200, body=QUOTA.encode(), headers=page))
+    with pytest.raises(SourceError, match="its quota") as caught:
+        drive(tmp_path / "other")
+    assert BY_HAND in str(caught.value) and caught.value.__context__ is None
+    pickle.dumps(caught.value)
+    server.files["uc"], server.always = DATA, Reply(headers=attached)
+    server.replies.append(Reply(headers=attached, cut=3))
+    (file,) = drive(tmp_path / "cut").files
+    assert file.path.read_bytes() == DATA
+    wrong = {"lawzhidao.csv": "sha256:" + "0" * 64}
+    with pytest.raises(SourceError, match=rf"has sha256 {file.sha256}, but the manifest says 0000"):
+        drive(tmp_path / "wrong", checksums=wrong)
 
 
 def other_part() -> dict[str, Any]:
@@ -201,48 +212,46 @@ def rows(renamed: bool = False, count: int = 5) -> bytes:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in told).encode()
 
 
-def test_the_first_source_that_can_be_had_is_used_and_told(tmp_path: Path) -> None:
-    with FileServer() as server:
-        server.files["b/copy.jsonl"] = rows(renamed=True, count=4)
-        told = two_sources(server, parts=[other_part()], expect={"rows": 4, "seen": "measured"})
-        folder = write_manifests(tmp_path / "m", [told], {"name": "small"})
-        path, _, outcome = run(folder, tmp_path)
-        (lock,) = json.loads((path / "build.json").read_bytes())["lock"].values()
-        assert not outcome.gaps and outcome.funnels["one"].kept == 4
-        assert (lock["kind"], lock["place"], lock["alternate"]) == ("http", f"{server.base}/b", 1)
-        assert lock["failed"] == [
-            {
-                "kind": "http",
-                "place": f"{server.base}/a",
-                "why": f"{server.base}/a/one.jsonl: there is no such file (404)",
-            }
-        ]
-        server.files["a/one.jsonl"] = rows()
-        path, _, outcome = run(folder, tmp_path)
-        (lock,) = json.loads((path / "build.json").read_bytes())["lock"].values()
-        assert outcome.funnels["one"].kept == 5
-        assert lock["alternate"] == 0 and "failed" not in lock
+def test_the_first_source_that_can_be_had_is_used_and_told(server: FileServer, tmp_path: Path) -> None:
+    server.files["b/copy.jsonl"] = rows(renamed=True, count=4)
+    told = two_sources(server, parts=[other_part()], expect={"rows": 4, "seen": "measured"})
+    folder = write_manifests(tmp_path / "m", [told], {"name": "small"})
+    path, _, outcome = run(folder, tmp_path)
+    (lock,) = json.loads((path / "build.json").read_bytes())["lock"].values()
+    assert not outcome.gaps and outcome.funnels["one"].kept == 4
+    assert (lock["kind"], lock["place"], lock["alternate"]) == ("http", f"{server.base}/b", 1)
+    assert lock["failed"] == [
+        {
+            "kind": "http",
+            "place": f"{server.base}/a",
+            "why": f"{server.base}/a/one.jsonl: there is no such file (404)",
+        }
+    ]
+    server.files["a/one.jsonl"] = rows()
+    path, _, outcome = run(folder, tmp_path)
+    (lock,) = json.loads((path / "build.json").read_bytes())["lock"].values()
+    assert outcome.funnels["one"].kept == 5
+    assert lock["alternate"] == 0 and "failed" not in lock
 
 
-def test_a_manual_alternate_makes_a_gap_with_every_reason(tmp_path: Path) -> None:
-    with FileServer() as server:
-        by_hand = {"kind": "manual", "get": "one.jsonl", "url": "https://example.org/page"}
-        told = two_sources(server)
-        told["alternates"].append({"source": by_hand})
-        folder = write_manifests(tmp_path / "m", [told, corpus("two")], {"name": "small"})
-        write_rows(folder, "two", pairs(5, 8))
-        _, _, outcome = run(folder, tmp_path)
-        (gap,) = outcome.gaps
-        assert gap.cause.count("there is no such file (404)") == 2
-        assert "none of its 3 sources can be had" in gap.cause and "must be fetched by hand" in gap.cause
-        assert f"put it at {tmp_path}/store/manual/one/one.jsonl" in gap.cure
-        place = tmp_path / "store/manual/one/one.jsonl"
-        place.parent.mkdir(parents=True)
-        place.write_bytes(rows())
-        path, _, outcome = run(folder, tmp_path)
-        assert not outcome.gaps
-        lock = json.loads((path / "build.json").read_bytes())["lock"]["one"]
-        assert (lock["alternate"], lock["kind"], len(lock["failed"])) == (2, "manual", 2)
+def test_a_manual_alternate_makes_a_gap_with_every_reason(server: FileServer, tmp_path: Path) -> None:
+    by_hand = {"kind": "manual", "get": "one.jsonl", "url": "https://example.org/page"}
+    told = two_sources(server)
+    told["alternates"].append({"source": by_hand})
+    folder = write_manifests(tmp_path / "m", [told, corpus("two")], {"name": "small"})
+    write_rows(folder, "two", pairs(5, 8))
+    _, _, outcome = run(folder, tmp_path)
+    (gap,) = outcome.gaps
+    assert gap.cause.count("there is no such file (404)") == 2
+    assert "none of its 3 sources can be had" in gap.cause and "must be fetched by hand" in gap.cause
+    assert f"put it at {tmp_path}/store/manual/one/one.jsonl" in gap.cure
+    place = tmp_path / "store/manual/one/one.jsonl"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(rows())
+    path, _, outcome = run(folder, tmp_path)
+    assert not outcome.gaps
+    lock = json.loads((path / "build.json").read_bytes())["lock"]["one"]
+    assert (lock["alternate"], lock["kind"], len(lock["failed"])) == (2, "manual", 2)
 
 
 def test_a_lock_mismatch_is_never_passed_over() -> None:

@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_httpserver import HTTPServer
 from ruamel.yaml import YAML
 
 from flows.alias import OURS, expand
 from flows.parameters import BuildParameters
+from tests.http_double import FileServer
 from tests.small import corpus, write_manifests, write_rows
 from tests.test_build import pairs
 from tests.test_cli import m3e
@@ -55,6 +57,12 @@ class Stack:
         with urllib.request.urlopen(request, timeout=30) as reply:
             return json.load(reply)
 
+    def log_lines(self) -> list[str]:
+        """What the latest flow run and its tasks logged."""
+        (latest,) = self.ask("/flow_runs/filter", limit=1, sort="START_TIME_DESC")
+        lines = self.ask("/logs/filter", logs={"flow_run_id": {"any_": [latest["id"]]}}, limit=200)
+        return [line["message"] for line in lines]
+
     def task_states(self) -> dict[str, str]:
         """Name -> state of the task runs of the latest flow run."""
         (latest,) = self.ask("/flow_runs/filter", limit=1, sort="START_TIME_DESC")
@@ -63,14 +71,19 @@ class Stack:
 
 
 def recipe() -> dict[str, Any]:
-    return {"name": "demo", "corpora": ["one", "two"]}
+    return {"name": "demo", "corpora": ["one", "two", "web"]}
 
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     base = tmp_path_factory.mktemp("stack")
     # These override the shipped recipe `demo`, so that a run takes no longer than it must.
-    manifests = write_manifests(base / "manifests", [corpus("one"), corpus("two")], recipe())
+    http = HTTPServer("127.0.0.1", threaded=True)
+    http.start()
+    server = FileServer(http)
+    web = corpus("web", source={"kind": "http", "base": server.base})
+    manifests = write_manifests(base / "manifests", [corpus("one"), corpus("two"), web], recipe())
+    server.files["web.jsonl"] = write_rows(manifests, "web", pairs(5, 7)).read_bytes()
     write_rows(manifests, "one", pairs(0, 5))
     write_rows(manifests, "two", pairs(3, 8))
     with socket.socket() as probe:
@@ -121,6 +134,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         assert done.returncode == 0, done.stdout + done.stderr
         yield made
     finally:
+        http.stop()
         for process in reversed(started):
             process.terminate()
             try:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +29,8 @@ from tests.test_fetch_sources import rows
 
 
 @pytest.fixture
-def server() -> Iterator[FileServer]:
-    with FileServer() as served:
-        served.files["a/one.jsonl"] = rows()
-        yield served
-
-
-@pytest.fixture
 def home(tmp_path: Path, server: FileServer) -> Path:
+    server.files["a/one.jsonl"] = rows()
     told = corpus(
         "one",
         source={"kind": "http", "base": f"{server.base}/a"},

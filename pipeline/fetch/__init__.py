@@ -20,12 +20,24 @@ from pipeline.fetch.local import fetch_local
 from pipeline.fetch.manual import fetch_manual
 from pipeline.fetch.members import opened, with_archives
 from pipeline.fetch.order import Digest, Order, Sum, Unfetched, mismatch
+from pipeline.fetch.transfer import Listener, Moved, silent
 from pipeline.manifest.corpus import GdriveSource, HttpSource, HubSource, LocalSource, ManualSource, Source
 from pipeline.manifest.lock import LockedSource, locked_source, place_of
 from pipeline.source import Fetched, SourceFile, Wanted
 from pipeline.store import Store
 
-__all__ = ["Choice", "Fetched", "SourceFile", "Unfetched", "Wanted", "fetch", "fetch_first"]
+__all__ = [
+    "Choice",
+    "Fetched",
+    "Listener",
+    "Moved",
+    "SourceFile",
+    "Unfetched",
+    "Wanted",
+    "fetch",
+    "fetch_first",
+    "silent",
+]
 
 
 def fetch(
@@ -38,12 +50,14 @@ def fetch(
     locked: LockedSource | None = None,
     offline: bool = False,
     keep: bool = True,
+    listen: Listener = silent,
 ) -> Fetched:
     """The wanted files of one corpus, ordered by part, then by split as given, then by name (`x-2` before `x-10`).
 
     `home` is the folder that holds the manifest: relative local roots start there. Downloads are kept in `store` and
     never made twice. A name may point into an archive: `name.zip!member`. What `locked` says of commit and content
-    must hold. `offline` asks no network; `keep=False` is content with the checksums a commit lists.
+    must hold. `offline` asks no network; `keep=False` is content with the checksums a commit lists. `listen` hears of
+    each file while it is loaded, and not of those that are there.
 
     Raises SourceError when a pattern matches nothing or a file cannot be had as it should be, NetworkError, a
     SourceError, when trying again later may help, and LockMismatch, a SourceError, for content the lock knows
@@ -60,7 +74,7 @@ def fetch(
     [('train', 'pairs.tsv', 35)]
     """
     plain = with_archives(wanted)
-    order = Order(corpus, plain, home, store, locked, offline, keep or plain != tuple(wanted))
+    order = Order(corpus, plain, home, store, locked, offline, keep or plain != tuple(wanted), listen)
     checksums: Mapping[str, str] = {}
     match source:
         case HubSource():
@@ -90,6 +104,7 @@ def fetch_first(
     locked: Sequence[LockedSource] = (),
     frozen: bool = False,
     offline: bool = False,
+    listen: Listener = silent,
 ) -> Fetched:
     """`fetch` from the first of several sources that can be had; `frozen` takes only what the lock holds.
 
@@ -102,7 +117,7 @@ def fetch_first(
         if frozen and lock is None:
             told = f"{choice.source.kind} {place_of(choice.source)}"
             raise SourceError(corpus, f"the lock holds nothing of {told}", f"run: m3e lock {corpus}")
-        fetched = fetch(corpus, choice.source, choice.wanted, home, store, locked=lock, offline=offline)
+        fetched = fetch(corpus, choice.source, choice.wanted, home, store, locked=lock, offline=offline, listen=listen)
         if frozen and lock is not None and (missing := sorted({f.name for f in fetched.files} - set(lock.sums()))):
             raise SourceError(corpus, f"the lock does not hold '{missing[0]}'", f"run: m3e lock {corpus}")
         return fetched

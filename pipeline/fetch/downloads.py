@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from pipeline.fetch.order import Digest, Order, Sum, Unfetched, digest_of, mismatch
+from pipeline.fetch.transfer import Meter
 from pipeline.store import canonical_json, sync_folder, writable, write_durably
 
 
@@ -32,8 +33,10 @@ class Held:
     bytes: int
 
 
-def obtain(order: Order, address: tuple[str, str], name: str, sums: list[Sum], load: Callable[[Path], Path]) -> Held:
-    """The file that an address (kind, place) gives: from the cache, or by `load(folder)`, which returns its path.
+def obtain(
+    order: Order, address: tuple[str, str], name: str, sums: list[Sum], load: Callable[[Path, Meter], Path]
+) -> Held:
+    """The file that an address (kind, place) gives: from the cache, or by `load(folder, meter)`, which returns its path.
 
     Content with a wrong sum is thrown away and loaded once more; `load` finds in its folder what it left there when
     it broke off. Raises SourceError naming both sums when the second load is wrong too, and what `load` raises.
@@ -52,8 +55,10 @@ def obtain(order: Order, address: tuple[str, str], name: str, sums: list[Sum], l
         with FileLock(locks / f"download-{key}.lock"):
             if found := _find(root, key, sums) or _by_content(root, key, sums):
                 return found
-            path, got = _load(order.corpus, name, sums, load, root / "partial" / key)
-            held = _keep(root, key, path, got)
+            with Meter(order.listen, order.corpus, name) as meter:
+                path, got = _load(order.corpus, name, sums, lambda work: load(work, meter), root / "partial" / key)
+                meter.at(got.bytes, got.bytes)
+                held = _keep(root, key, path, got)
             shutil.rmtree(root / "partial" / key, ignore_errors=True)
             return held
 

@@ -14,6 +14,7 @@ from pipeline.errors import NetworkError, SourceError
 from pipeline.fetch.downloads import Held, obtain
 from pipeline.fetch.named import fetch_named, is_page
 from pipeline.fetch.order import Order
+from pipeline.fetch.transfer import Meter
 from pipeline.manifest.corpus import GdriveSource
 from pipeline.source import Fetched
 
@@ -35,14 +36,16 @@ def fetch_gdrive(order: Order, source: GdriveSource) -> Fetched:
     def get(name: str) -> Held:
         file_id = source.ids[name]
         sums = order.sums(name, source.checksums)
-        return obtain(
-            order, ("gdrive", file_id), name, sums, lambda work: _load(order, name, file_id, work, bool(sums))
-        )
+
+        def load(work: Path, meter: Meter) -> Path:
+            return _load(order, name, file_id, work, bool(sums), meter)
+
+        return obtain(order, ("gdrive", file_id), name, sums, load)
 
     return fetch_named(order, get, "the ids of this source", source.ids)
 
 
-def _load(order: Order, name: str, file_id: str, work: Path, is_checked: bool) -> Path:
+def _load(order: Order, name: str, file_id: str, work: Path, is_checked: bool, meter: Meter) -> Path:
     by_hand = _by_hand(order, name, file_id)
     gdown = _gdown(order.corpus, by_hand)
     target = work / "content"
@@ -59,6 +62,7 @@ def _load(order: Order, name: str, file_id: str, work: Path, is_checked: bool) -
             use_cookies=False,
             timeout=TIMEOUT_S,
             retries=RETRIES,
+            progress=meter.at,
         )
     except Exception as error:
         # Errors of requests are OSErrors without a number; those of this disk have one.
@@ -87,16 +91,16 @@ def _gdown(corpus: str, by_hand: str) -> Any:
 
 def explain(corpus: str, name: str, error: Exception, by_hand: str) -> SourceError:
     """Our error for what gdown raised or Drive answered instead of a file."""
-    said = str(error).lower()
+    said, kind = str(error).lower(), type(error).__name__
+    # First: what requests says of a failed connection holds "max retries exceeded", and is no page of Drive.
+    if kind == "DownloadError" or (isinstance(error, OSError) and kind != "HTTPError"):
+        cause = f"the transfer of '{name}' from Google Drive broke off ({kind}), {RETRIES + 1} times"
+        return NetworkError(corpus, cause, f"check the network, then run again; or {by_hand}")
     if any(word in said for word in _QUOTA):
         cause = f"Google Drive says that too many people loaded '{name}' lately (its quota)"
         return SourceError(corpus, cause, f"wait a day, or {by_hand}")
     if any(word in said for word in _CLOSED):
         return SourceError(corpus, f"Google Drive does not give '{name}' to everybody", by_hand)
-    kind = type(error).__name__
-    if kind in ("DownloadError", "ConnectionError", "Timeout", "ReadTimeout", "ConnectTimeout", "ChunkedEncodingError"):
-        cause = f"the transfer of '{name}' from Google Drive broke off ({kind}), {RETRIES + 1} times"
-        return NetworkError(corpus, cause, f"check the network, then run again; or {by_hand}")
     told = "a web page" if isinstance(error, SourceError) else kind
     return SourceError(corpus, f"Google Drive gave {told} instead of '{name}'", by_hand)
 

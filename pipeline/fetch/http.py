@@ -13,7 +13,7 @@ import logging
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,7 @@ from pipeline.fetch.downloads import Held, obtain
 from pipeline.fetch.hub_errors import ATTEMPTS, TRANSIENT, _WithoutQueries
 from pipeline.fetch.named import fetch_named, is_page
 from pipeline.fetch.order import Order
+from pipeline.fetch.transfer import Meter
 from pipeline.manifest.corpus import HttpSource
 from pipeline.manifest.lock import without_secrets
 from pipeline.source import Fetched
@@ -53,13 +54,17 @@ class Broken(Exception):
 
 @dataclass(frozen=True)
 class Target:
-    """One file to load: `shown` is its address without secrets; `is_checked` when a checksum will judge the bytes."""
+    """One file to load: `shown` is its address without secrets; `is_checked` when a checksum will judge the bytes.
+
+    `at` is told how many bytes are here, and of how many.
+    """
 
     corpus: str
     name: str
     url: str
     shown: str
     is_checked: bool
+    at: Callable[[int, int | None], None]
 
     def refused(self, why: str, cure: str = "check source.base and the file's name") -> SourceError:
         return SourceError(self.corpus, f"{self.shown}: {why}", cure)
@@ -75,8 +80,11 @@ def fetch_http(order: Order, source: HttpSource) -> Fetched:
     def get(name: str) -> Held:
         url = f"{source.base.rstrip('/')}/{quote(name)}"
         sums = order.sums(name, source.checksums)
-        target = Target(order.corpus, name, url, without_secrets(url), bool(sums))
-        return obtain(order, ("http", url), name, sums, lambda work: download(target, work))
+
+        def load(work: Path, meter: Meter) -> Path:
+            return download(Target(order.corpus, name, url, without_secrets(url), bool(sums), meter.at), work)
+
+        return obtain(order, ("http", url), name, sums, load)
 
     return fetch_named(order, get, without_secrets(source.base))
 
@@ -202,6 +210,7 @@ def _take(answer: Any, target: Target, part: Partial, *, is_resumed: bool) -> No
     with part.path.open("ab") as file:
         for chunk in answer.iter_raw():  # chunks of a fixed size would lose what came before a cut
             file.write(chunk)
+            target.at(file.tell(), part.total)
     if part.total is not None and part.have() != part.total:
         told = f"{part.have():,} bytes came instead of {part.total:,}"
         if part.have() > part.total:

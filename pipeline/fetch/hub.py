@@ -25,6 +25,7 @@ from pipeline.errors import SourceError
 from pipeline.fetch.hub_errors import TIMEOUT_S, ask
 from pipeline.fetch.match import choose, is_inside, matches
 from pipeline.fetch.order import Order, Unfetched
+from pipeline.fetch.transfer import Meter, bars_of
 from pipeline.manifest.corpus import HubSource
 from pipeline.source import Fetched, SourceFile
 from pipeline.store import Receipt, canonical_json
@@ -76,7 +77,7 @@ def fetch_hub(order: Order, source: HubSource) -> Fetched:
         if entry is None and order.offline:
             raise Unfetched
         if entry is None:
-            entry = store.run(STAGE, key, lambda folder: _keep(corpus, repo, commit, files, folder, store.root))
+            entry = store.run(STAGE, key, lambda folder: _keep(order, repo, commit, files, folder))
         for file in files:
             told = entry.files[f"files/{file.name}"]
             listed[file.name] = (entry.path / "files" / file.name, told["sha256"], told["bytes"])
@@ -152,14 +153,17 @@ def _listed(told: dict[str, Any]) -> Listed:
     return Listed(told["path"], told["size"], told["oid"], lfs["oid"] if lfs else None)
 
 
-def _keep(corpus: str, repo: str, commit: str, files: Sequence[Listed], folder: Path, root: Path) -> Receipt:
+def _keep(order: Order, repo: str, commit: str, files: Sequence[Listed], folder: Path) -> Receipt:
+    root = order.store.root
     (root / "hub").mkdir(parents=True, exist_ok=True)
     for file in files:
         target = folder / "files" / file.name
         target.parent.mkdir(parents=True, exist_ok=True)
         # One process at a time per content: another one's check must not delete what this one has just loaded.
         with FileLock(root / "locks" / f"hub-{file.sha256 or file.git_sha1}.lock"):
-            blob = _download(corpus, repo, commit, file, root / "hub")
+            with Meter(order.listen, order.corpus, file.name, file.bytes) as meter:
+                blob = _download(order.corpus, repo, commit, file, root / "hub", meter)
+                meter.at(file.bytes)
             try:
                 os.link(blob, target)
             except OSError:  # another device, or a file system without hard links
@@ -167,13 +171,15 @@ def _keep(corpus: str, repo: str, commit: str, files: Sequence[Listed], folder: 
     return {"repo": repo, "commit": commit, "files": len(files), "bytes": sum(file.bytes for file in files)}
 
 
-def _download(corpus: str, repo: str, commit: str, file: Listed, cache: Path) -> Path:
+def _download(corpus: str, repo: str, commit: str, file: Listed, cache: Path, meter: Meter) -> Path:
     """The file in huggingface_hub's cache, with the right checksum."""
 
     def call() -> str:
         from huggingface_hub import hf_hub_download
 
-        return hf_hub_download(repo, file.name, repo_type="dataset", revision=commit, cache_dir=cache)
+        return hf_hub_download(
+            repo, file.name, repo_type="dataset", revision=commit, cache_dir=cache, tqdm_class=bars_of(meter)
+        )
 
     for _ in range(2):
         pointer = Path(ask(corpus, repo, f"'{file.name}' at commit {commit}", call, is_download=True))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.errors import SourceError
+from pipeline.fetch.transfer import Listener, silent
 from pipeline.manifest.lock import LockedSource
 from pipeline.source import LockMismatch, Wanted
 from pipeline.store import Store
@@ -23,7 +24,8 @@ class Unfetched(Exception):
 class Order:
     """One source of one corpus. `home` holds its manifest; `locked` is what the lock knows of this source.
 
-    `offline`: look only at what is on this disk. `keep` false: checksums are enough, files need not be loaded.
+    `offline`: look only at what is on this disk. `keep` false: checksums are enough, files need not be loaded. `listen`
+    hears of each file that is loaded.
     """
 
     corpus: str
@@ -33,6 +35,7 @@ class Order:
     locked: LockedSource | None = None
     offline: bool = False
     keep: bool = True
+    listen: Listener = silent
 
     def sums(self, name: str, checksums: Mapping[str, str]) -> list[Sum]:
         """What the manifest and the lock say of one file's content."""
