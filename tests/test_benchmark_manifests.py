@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.decontaminate import decontaminate
+from pipeline.decontaminate import decontaminate, protect
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.settings import DecontaminateConfig
@@ -361,8 +361,8 @@ def test_sources_and_evaluated_splits() -> None:
 @pytest.mark.parametrize("task", sorted(UPSTREAM))
 def test_upstream_files_become_the_expected_texts_and_pairs(indexed: Indexed, task: str) -> None:
     upstream, folder = UPSTREAM[task], indexed.folder(task)
-    texts = pl.read_parquet(folder / "texts.parquet").select("role", "key", "joined").rows()
-    pairs = pl.read_parquet(folder / "pairs.parquet").select("key_a", "key_b").rows()
+    texts = pl.read_parquet(folder / "texts-*.parquet").select("role", "key", "joined").rows()
+    pairs = pl.read_parquet(folder / "pairs-*.parquet").select("key_a", "key_b").rows()
     assert len(texts) == len(set(texts))
     assert set(texts) == upstream.texts
     assert set(pairs) == upstream.pairs
@@ -398,9 +398,12 @@ def test_roles_decide_what_happens_to_a_record(indexed: Indexed, tmp_path: Path)
     ]
     shard, out = tmp_path / "text-00000.parquet", tmp_path / "out"
     write_parquet(shard, pa.Table.from_pylist(rows, TEXT_SCHEMA))
+    protected = tmp_path / "protected"
     out.mkdir()
+    protected.mkdir()
     tasks = ["CLSClusteringP2P", "CMedQAv2-reranking", "VideoRetrieval"]
-    decontaminate([shard], [], {task: indexed.folder(task) for task in tasks}, out, DecontaminateConfig())
+    protect({task: indexed.folder(task) for task in tasks}, protected, DecontaminateConfig())
+    decontaminate([shard], [], protected, out, DecontaminateConfig())
     (marks,) = read_shards([out / "marks-00000.parquet"])
     assert [(mark["reason"], mark["against"], mark["flags"]) for mark in marks.to_pylist()] == [
         ("benchmark_joined", "CLSClusteringP2P", ["contaminated:CLSClusteringP2P"]),
