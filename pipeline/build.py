@@ -31,6 +31,7 @@ from pipeline.steps import (
     fetch_step,
     index_step,
     known_as,
+    protect_step,
     quality_step,
     resolve_step,
 )
@@ -186,17 +187,24 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
     outcome = Outcome(context)
     corpora: list[Corpus] = list(context.corpora)
     fetched = {c.name: runner.submit("fetch", c.name, fetch_step, context, c) for c in corpora}
-    indexes = {b.task: _index(runner, context, b) for b in context.benchmarks}
+    benchmarks = {b.name: runner.submit("fetch", b.name, fetch_step, context, b) for b in context.benchmarks}
+    indexes = {
+        b.name: runner.submit("index", b.name, index_step, context, b, benchmarks[b.name]) for b in context.benchmarks
+    }
     converted = {c.name: runner.submit("convert", c.name, convert_step, context, c, fetched[c.name]) for c in corpora}
     quality = {c.name: runner.submit("quality", c.name, quality_step, context, c, converted[c.name]) for c in corpora}
-    for task, pending in indexes.items():
+    for benchmark in context.benchmarks:
         try:
-            outcome.entries["index", task] = pending.result()
+            entry = indexes[benchmark.name].result()
         except CurationError as error:
-            outcome.gaps.append(_gap(f"benchmark {task}", "index", error))
+            outcome.gaps.append(_gap(f"benchmark {benchmark.task}", "index", error))
+            continue
+        outcome.entries["index", benchmark.task] = entry
+        outcome.fetched[known_as(benchmark)] = benchmarks[benchmark.name].result()
     there = {task: entry for (stage, task), entry in outcome.entries.items() if stage == "index"}
+    protected = runner.submit("protect", "all", protect_step, context, there)
     decontaminated = {
-        c.name: runner.submit("decontaminate", c.name, decontaminate_step, context, c, converted[c.name], there)
+        c.name: runner.submit("decontaminate", c.name, decontaminate_step, context, c, converted[c.name], protected)
         for c in corpora
     }
     chain = (("fetch", fetched), ("convert", converted), ("quality", quality), ("decontaminate", decontaminated))
@@ -255,11 +263,6 @@ def count(outcome: Outcome) -> None:
 
 def _gap(name: str, stage: str, error: CurationError) -> Gap:
     return Gap(name, stage, f"{error.place}: {error.cause}", error.cure)
-
-
-def _index(runner: Runner, context: Context, benchmark: Benchmark) -> Pending:
-    files = runner.submit("fetch", benchmark.name, fetch_step, context, benchmark)
-    return runner.submit("index", benchmark.name, index_step, context, benchmark, files)
 
 
 def _enough(recipe: Recipe, whole: Sequence[Corpus], gaps: Sequence[Gap], strict: bool) -> None:

@@ -150,28 +150,39 @@ def index_step(context: Context, benchmark: Benchmark, fetched: Fetched) -> Entr
     return context.entry("index", "pipeline.decontaminate", told, _told(fetched.files), work)
 
 
-def decontaminate_step(context: Context, corpus: Corpus, text: Entry, indexes: Mapping[str, Entry]) -> Entry:
+def protect_step(context: Context, indexes: Mapping[str, Entry]) -> Entry:
+    config = context.recipe.decontaminate
+
+    def work(out: Path) -> Receipt:
+        from pipeline.decontaminate import protect
+
+        return protect({task: entry.path for task, entry in indexes.items()}, out, config)
+
+    told = {
+        "rules": config.model_dump(mode="json", exclude={"benchmarks", "policy", "min_chars"}),
+        "tasks": sorted(indexes),
+    }
+    return context.entry("protect", "pipeline.decontaminate", told, [indexes[t].key for t in sorted(indexes)], work)
+
+
+def decontaminate_step(context: Context, corpus: Corpus, text: Entry, protected: Entry) -> Entry:
     config = context.recipe.decontaminate
     sides = frozenset(corpus.code_sides)
 
     def work(out: Path) -> Receipt:
         from pipeline.decontaminate import decontaminate
 
-        folders = {task: entry.path for task, entry in indexes.items()}
         shards, labelled = text.paths("text-*.parquet"), text.paths("labelled-*.parquet")
         return decontaminate(
-            shards, labelled, folders, out, config, code_sides=sides, instruction_data=corpus.instruction_data
+            shards, labelled, protected.path, out, config, code_sides=sides, instruction_data=corpus.instruction_data
         )
 
     told = {
         "rules": config.model_dump(mode="json", exclude={"benchmarks"}),
-        "tasks": sorted(indexes),
         "code_sides": sorted(sides),
         "instruction_data": corpus.instruction_data,
     }
-    return context.entry(
-        "decontaminate", "pipeline.decontaminate", told, [text.key, *(indexes[t].key for t in sorted(indexes))], work
-    )
+    return context.entry("decontaminate", "pipeline.decontaminate", told, [text.key, protected.key], work)
 
 
 def dedupe_step(context: Context, corpora: Sequence[Corpus], texts: Mapping[str, Entry]) -> Entry:

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pipeline.decontaminate import decontaminate
+from pipeline.decontaminate import decontaminate, protect
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.settings import DecontaminateConfig
@@ -40,6 +40,67 @@ CLUSTERING = ["CLSClusteringS2S", "CLSClusteringP2P", "ThuNewsClusteringS2S", "T
 STS = ["LCQMC", "PAWSX", "AFQMC", "QBQTC", "ATEC", "BQ", "STSB"]
 CLASSIFICATION = ["TNews", "IFlyTek", "Waimai", "OnlineShopping", "JDReview", "MultilingualSentiment"]
 CMTEB = [*RETRIEVAL, *RERANKING, *PAIR_CLASSIFICATION, *CLUSTERING, *STS, *CLASSIFICATION]
+ENGLISH_RETRIEVAL = {
+    "ArguAna": "mteb/arguana",
+    "AskUbuntuDupQuestions": "mteb/AskUbuntuDupQuestions",
+    "CQADupstackGamingRetrieval": "mteb/cqadupstack-gaming",
+    "CQADupstackUnixRetrieval": "mteb/cqadupstack-unix",
+    "ClimateFEVERHardNegatives": "mteb/ClimateFEVER_test_top_250_only_w_correct-v2",
+    "FEVERHardNegatives": "mteb/FEVER_test_top_250_only_w_correct-v2",
+    "FiQA2018": "mteb/fiqa",
+    "HotpotQAHardNegatives": "mteb/HotpotQA_test_top_250_only_w_correct-v2",
+    "MindSmallReranking": "mteb/MindSmallReranking",
+    "SCIDOCS": "mteb/scidocs",
+    "TRECCOVID": "mteb/trec-covid",
+    "Touche2020Retrieval.v3": "mteb/webis-touche2020-v3",
+}
+ENGLISH_CLUSTERING = {
+    "ArXivHierarchicalClusteringP2P": "mteb/arxiv-clustering-p2p",
+    "ArXivHierarchicalClusteringS2S": "mteb/arxiv-clustering-s2s",
+    "MedrxivClusteringP2P.v2": "mteb/medrxiv-clustering-p2p",
+    "MedrxivClusteringS2S.v2": "mteb/medrxiv-clustering-s2s",
+    "StackExchangeClustering.v2": "mteb/stackexchange-clustering",
+    "StackExchangeClusteringP2P.v2": "mteb/stackexchange-clustering-p2p",
+    "TwentyNewsgroupsClustering.v2": "mteb/twentynewsgroups-clustering",
+}
+ENGLISH_STS = {
+    "BIOSSES": "mteb/biosses-sts",
+    "SICK-R": "mteb/sickr-sts",
+    "STS12": "mteb/sts12-sts",
+    "STS13": "mteb/sts13-sts",
+    "STS14": "mteb/sts14-sts",
+    "STS15": "mteb/sts15-sts",
+    "STSBenchmark": "mteb/stsbenchmark-sts",
+}
+ENGLISH_PAIRS = {
+    "SprintDuplicateQuestions": "mteb/sprintduplicatequestions-pairclassification",
+    "TwitterSemEval2015": "mteb/twittersemeval2015-pairclassification",
+    "TwitterURLCorpus": "mteb/twitterurlcorpus-pairclassification",
+}
+ENGLISH_CLASSIFICATION = {
+    "Banking77Classification": "mteb/banking77",
+    "ImdbClassification": "mteb/imdb",
+    "ToxicConversationsClassification": "mteb/toxic_conversations_50k",
+    "TweetSentimentExtractionClassification": "mteb/tweet_sentiment_extraction",
+}
+ENGLISH_OTHERS = {
+    "AmazonCounterfactualClassification": "mteb/amazon_counterfactual",
+    "MTOPDomainClassification": "mteb/MTOPDomainClassification",
+    "MassiveIntentClassification": "mteb/amazon_massive_intent",
+    "MassiveScenarioClassification": "mteb/amazon_massive_scenario",
+    "STS17": "mteb/sts17-crosslingual-sts",
+    "STS22.v2": "mteb/sts22-crosslingual-sts",
+    "BiorxivClusteringP2P.v2": "mteb/biorxiv-clustering-p2p",
+    "SummEvalSummarization.v2": "mteb/summeval",
+}
+ENGLISH = {
+    **ENGLISH_RETRIEVAL,
+    **ENGLISH_CLUSTERING,
+    **ENGLISH_STS,
+    **ENGLISH_PAIRS,
+    **ENGLISH_CLASSIFICATION,
+    **ENGLISH_OTHERS,
+}
 MTEB_ZH = ["TNews", "JDIphone", "GubaEastmony", "TYQSentiment", "StockComSentiment", "IFlyTek", "T2Ranking"]
 
 #: task: repository, commit (null: the newest of the Hub's parquet conversion), evaluated splits.
@@ -52,10 +113,10 @@ SOURCES = {
     "EcomRetrieval": ("mteb/EcomRetrieval", "fa705ce5418e91636b1eaeaf43f34c15aa3f5a8a", "dev"),
     "MedicalRetrieval": ("mteb/MedicalRetrieval", "023ae3b2c6b96f583c4ff9b3f9239c93f7885c20", "dev"),
     "VideoRetrieval": ("mteb/VideoRetrieval", "146a9d5e4fd7a9c182b6b92cccb6a3753994305c", "dev"),
-    "T2Reranking": ("C-MTEB/T2Reranking", "76631901a18387f85eaa53e5450019b87ad58ef9", "dev"),
-    "MMarcoReranking": ("C-MTEB/Mmarco-reranking", "8e0c766dbe9e16e1d221116a3f36795fbade07f6", "dev"),
-    "CMedQAv1-reranking": ("C-MTEB/CMedQAv1-reranking", "8d7f1e942507dac42dc58017c1a001c3717da7df", "test"),
-    "CMedQAv2-reranking": ("C-MTEB/CMedQAv2-reranking", "23d186750531a14a0357ca22cd92d712fd512ea0", "test"),
+    "T2Reranking": ("mteb/T2Reranking", "a34fe6bc0dff185af1228e49a0f6fb1de1565627", "dev"),
+    "MMarcoReranking": ("mteb/MMarcoReranking", "91c0f9d5cbd4cdc7ecd7039c5c2e57740cb62b00", "dev"),
+    "CMedQAv1-reranking": ("mteb/CMedQAv1-reranking", "f77f0345c9b6ac0a2447a3a71483d5b27393cb35", "test"),
+    "CMedQAv2-reranking": ("mteb/CMedQAv2-reranking", "01399b6956a4c6bf9edc5b6b90e176aeeb399686", "test"),
     "Ocnli": ("C-MTEB/OCNLI", "66e76a618a34d6d565d5538088562851e6daa7ec", "validation"),
     "Cmnli": ("C-MTEB/CMNLI", "41bc36f332156f7adc9e38f53777c959b2ae9766", "validation"),
     "CLSClusteringS2S": ("C-MTEB/CLSClusteringS2S", "e458b3f5414b62b7f9f83499ac1f5497ae2e869f", "test"),
@@ -84,6 +145,7 @@ SOURCES = {
     "GubaEastmony": ("Fearao/guba_eastmoney", None, "test"),
     "TYQSentiment": ("tyqiangz/multilingual-sentiments", None, "validation"),
     "T2Ranking": ("THUIR/T2Ranking", "1e3ceeea18566e50fc79159449739315d60ac554", "dev"),
+    **{task: (repo, None, "test") for task, repo in ENGLISH.items()},
 }
 CONVERSION = "refs/convert/parquet"
 
@@ -105,51 +167,49 @@ class Upstream:
 QUERIES = [
     {"_id": "q1", "text": "如何申请公积金贷款？"},
     {"_id": "q2", "text": "ＷＩＦＩ 連不上"},
+    {"_id": "q3", "text": "没有任何判断提到这个问题"},
 ]
 PASSAGES = [
     {"_id": "d1", "text": "公积金贷款：先到柜台登记，再等 3.5 天。", "title": ""},
     {"_id": "d2", "text": "路由器重启之后，再看看密码。", "title": ""},
+    {"_id": "d3", "text": "谁也没有判断过的一段文字。", "title": "标题"},
 ]
-JUDGED = [{"query-id": "q1", "corpus-id": "d1", "score": 1}, {"query-id": "q1", "corpus-id": "d2", "score": 0}]
+JUDGED = [
+    {"query-id": "q1", "corpus-id": "d1", "score": 1},
+    {"query-id": "q1", "corpus-id": "d2", "score": 0},
+    {"query-id": "q2", "corpus-id": "d1", "score": 0},
+    {"query-id": "q2", "corpus-id": "d4", "score": 2},
+]
 TRAIN = [{"text": "训练集的一行", "sentence": "训练集的一行", "query": "训练集的一行"}]
 
 
-def retrieval(role: str) -> Upstream:
+def retrieval(split: str, folders: Sequence[str] = ("queries/{}-0", "corpus/{}-0", "data/{}-0")) -> Upstream:
+    """Queries, documents and judgements apart. d4 is judged and not there; mteb reads such sets all the same."""
+    queries, corpus, judged = (f"{folder.format(split)}.parquet" for folder in folders)
     return Upstream(
-        {"queries/dev-00000-of-00001.parquet": QUERIES, "corpus/dev-00000-of-00001.parquet": PASSAGES},
-        {"data/dev-00000-of-00001.parquet": JUDGED},
+        {queries: QUERIES, corpus: PASSAGES, judged: JUDGED},
+        {"data/train-0.parquet": TRAIN, "default/train/0000.parquet": TRAIN, f"top_ranked/{split}-0.parquet": TRAIN},
         {
             ("query", "如何申请公积金贷款", False),
             ("query", "wifi连不上", False),
-            (role, "公积金贷款先到柜台登记再等3.5天", False),
-            (role, "路由器重启之后再看看密码", False),
+            ("positive", "公积金贷款先到柜台登记再等3.5天", False),
+            ("passage", "路由器重启之后再看看密码", False),
+            ("passage", "标题谁也没有判断过的一段文字", False),
         },
-        set(),
+        {("如何申请公积金贷款", "公积金贷款先到柜台登记再等3.5天")},
     )
 
 
-def reranking(split: str) -> Upstream:
-    rows = [
-        {
-            "query": "感冒怎么办",
-            "positive": ["多喝热水，注意休息。", "可以吃一点感冒药。"],
-            "negative": ["骨折要去骨科。"],
-        },
-        {"query": "孩子不爱吃饭怎么办？", "positive": [], "negative": ["骨折要去骨科。", "牙疼看口腔科！"]},
-    ]
-    return Upstream(
-        {f"data/{split}-00000-of-00001-ab36f89569e9d913.parquet": rows},
-        {"data/train-00000-of-00001-ab36f89569e9d913.parquet": TRAIN},
-        {
-            ("query", "感冒怎么办", False),
-            ("query", "孩子不爱吃饭怎么办", False),
-            ("positive", "多喝热水注意休息", False),
-            ("positive", "可以吃一点感冒药", False),
-            ("passage", "骨折要去骨科", False),
-            ("passage", "牙疼看口腔科", False),
-        },
-        {("感冒怎么办", "多喝热水注意休息"), ("感冒怎么办", "可以吃一点感冒药")},
-    )
+def renamed(upstream: Upstream) -> Upstream:
+    """The same with ids under `id` and no titles: newer uploads."""
+
+    def told(row: Mapping[str, Any]) -> dict[str, Any]:
+        if "_id" not in row:
+            return dict(row)
+        return {"id": row["_id"], "text": f"{row.get('title', '')} {row['text']}"}
+
+    files = {name: [told(row) for row in rows if isinstance(row, Mapping)] for name, rows in upstream.files.items()}
+    return Upstream(files, upstream.unread, upstream.texts, upstream.pairs)
 
 
 def pair_lists() -> Upstream:
@@ -225,10 +285,26 @@ def converted(config: str, split: str, column: str) -> Upstream:
     )
 
 
+def moved(upstream: Upstream, rows: Rows | None = None, config: str = "default") -> Upstream:
+    """As the Hub's conversion holds it: one folder for the configuration, one for the split."""
+    (held,) = upstream.files.values()
+    files = {f"{config}/test/0000.parquet": held if rows is None else rows}
+    return Upstream(files, {f"{config}/train/0000.parquet": TRAIN}, upstream.texts, upstream.pairs)
+
+
+def by_language(upstream: Upstream, kept: str) -> Upstream:
+    (rows,) = upstream.files.values()
+    assert not isinstance(rows, bytes)
+    told: list[dict[str, Any]] = [{**row, "lang": kept} for row in rows]
+    others = [{name: f"另一种语言 {name}" if isinstance(v, str) else v for name, v in row.items()} for row in told]
+    return moved(upstream, [*told, *(row | {"lang": "de"} for row in others)])
+
+
+ENGLISH_FOLDERS = ("queries/{}/0000", "corpus/{}/0000", "default/{}/0000")
 UPSTREAM: dict[str, Upstream] = {
-    **dict.fromkeys(RETRIEVAL, retrieval("passage")),
-    "T2Retrieval": retrieval("positive"),  # all its passages are judged
-    **{task: reranking(SOURCES[task][2]) for task in RERANKING},
+    **dict.fromkeys(RETRIEVAL, retrieval("dev")),
+    "EcomRetrieval": renamed(retrieval("dev")),
+    **{task: retrieval(SOURCES[task][2]) for task in RERANKING},
     **dict.fromkeys(PAIR_CLASSIFICATION, pair_lists()),
     **{task: clustering(task.endswith("P2P")) for task in CLUSTERING},
     **{task: pair_rows(SOURCES[task][2]) for task in STS},
@@ -241,6 +317,41 @@ UPSTREAM: dict[str, Upstream] = {
         {"data/queries.dev.tsv": 'qid\ttext\n7\t什么是"元宇宙"？\n12\t"双减 是什么意思\n'.encode()},
         {"data/queries.train.tsv": "qid\ttext\n1\t训练集的一行\n".encode(), "data/collection.tsv": b"pid\ttext\n"},
         {("query", "text", False), ("query", "什么是元宇宙", False), ("query", "双减是什么意思", False)},
+        set(),
+    ),
+    **dict.fromkeys(ENGLISH_RETRIEVAL, retrieval("test", ENGLISH_FOLDERS)),
+    # One split of queries and of documents for all judgements, as BEIR's have.
+    "FiQA2018": retrieval("test", ("queries/queries/0000", "corpus/corpus/0000", "default/test/0000")),
+    "SCIDOCS": renamed(retrieval("test", ENGLISH_FOLDERS)),
+    **{task: moved(clustering("P2P" in task)) for task in ENGLISH_CLUSTERING},
+    **dict.fromkeys(ENGLISH_STS, moved(pair_rows("test"))),
+    **dict.fromkeys(ENGLISH_PAIRS, moved(pair_lists())),
+    **dict.fromkeys(ENGLISH_CLASSIFICATION, moved(classification("test"))),
+    "AmazonCounterfactualClassification": moved(classification("test"), config="en"),
+    "MTOPDomainClassification": moved(classification("test"), config="en"),
+    "MassiveIntentClassification": by_language(classification("test"), "en"),
+    "MassiveScenarioClassification": by_language(classification("test"), "en"),
+    "STS17": by_language(pair_rows("test"), "en-en"),
+    "STS22.v2": by_language(pair_rows("test"), "en"),
+    "BiorxivClusteringP2P.v2": Upstream(
+        {"default/test/0000.parquet": [{"sentences": "Title. Body.", "labels": "x"}]},
+        {},
+        {("query", "titlebody", True)},
+        set(),
+    ),
+    "SummEvalSummarization.v2": Upstream(
+        {
+            "default/test/0000.parquet": [
+                {
+                    "text": "原文。",
+                    "human_summaries": ["人写。", "人又写。"],
+                    "machine_summaries": ["机写。"],
+                    "relevance": [1.0],
+                }
+            ]
+        },
+        {},
+        {("query", key, False) for key in ("原文", "人写", "人又写", "机写")},
         set(),
     ),
 }
@@ -256,7 +367,7 @@ from pipeline.steps import Context, fetch_step, index_step
 from pipeline.store import Store
 
 catalog = read_catalog([])
-benchmarks = tuple(b for b in catalog.benchmarks.values() if {"cmteb", "mteb-zh"} & set(b.suites))
+benchmarks = tuple(b for b in catalog.benchmarks.values() if {"cmteb", "mteb-zh", "mteb-eng-v2"} & set(b.suites))
 homes = {f"benchmark:{b.name}": catalog.home("benchmarks", b.name) for b in benchmarks}
 context = Context(Recipe(name="toy"), (), benchmarks, homes, frozenset(), Store(Path(sys.argv[1])))
 told = {}
@@ -333,16 +444,18 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Indexed]:
 
 def shipped() -> dict[str, Benchmark]:
     found = read_catalog([]).benchmarks
-    return {b.task: b for b in found.values() if {"cmteb", "mteb-zh"} & set(b.suites)}
+    return {b.task: b for b in found.values() if {"cmteb", "mteb-zh", "mteb-eng-v2"} & set(b.suites)}
 
 
-def test_the_suites_are_the_31_tasks_of_cmteb_and_the_7_of_mteb_zh() -> None:
+def test_the_suites_are_the_31_tasks_of_cmteb_the_7_of_mteb_zh_and_the_41_english_ones() -> None:
     benchmarks = shipped()
     assert len(set(CMTEB)) == 31
     assert len(set(MTEB_ZH)) == 7
+    assert len(ENGLISH) == 41
     assert {task for task, b in benchmarks.items() if "cmteb" in b.suites} == set(CMTEB)
     assert {task for task, b in benchmarks.items() if "mteb-zh" in b.suites} == set(MTEB_ZH)
-    assert all(b.name == task for task, b in benchmarks.items())
+    assert {task for task, b in benchmarks.items() if "mteb-eng-v2" in b.suites} == set(ENGLISH)
+    assert all(b.name == task.replace(".", "-") for task, b in benchmarks.items())
 
 
 def test_sources_and_evaluated_splits() -> None:
@@ -361,13 +474,15 @@ def test_sources_and_evaluated_splits() -> None:
 @pytest.mark.parametrize("task", sorted(UPSTREAM))
 def test_upstream_files_become_the_expected_texts_and_pairs(indexed: Indexed, task: str) -> None:
     upstream, folder = UPSTREAM[task], indexed.folder(task)
-    texts = pl.read_parquet(folder / "texts.parquet").select("role", "key", "joined").rows()
-    pairs = pl.read_parquet(folder / "pairs.parquet").select("key_a", "key_b").rows()
+    texts = pl.read_parquet(folder / "texts-*.parquet").select("role", "key", "joined").rows()
+    pairs = pl.read_parquet(folder / "pairs-*.parquet").select("key_a", "key_b").rows()
     assert len(texts) == len(set(texts))
     assert set(texts) == upstream.texts
     assert set(pairs) == upstream.pairs
     assert indexed.of(task)["receipt"]["task"] == task
     assert indexed.of(task)["receipt"]["empty"] == 0
+    judged = {"relevant": 2, "joined": 1, "unjudged": 1} if JUDGED in upstream.files.values() else None
+    assert indexed.of(task)["receipt"].get("judged") == judged
 
 
 @pytest.mark.parametrize("task", sorted(UPSTREAM))
@@ -383,12 +498,13 @@ def test_only_evaluated_files_of_the_named_commit_are_asked_for(indexed: Indexed
 
 
 def test_roles_decide_what_happens_to_a_record(indexed: Indexed, tmp_path: Path) -> None:
-    """Title and abstract together are a P2P query; a short query goes with its positive; a passage alone only flags."""
+    """Title and abstract together are a P2P query; a positive goes with its query; a positive or passage alone flags."""
     records = [
         ("稻田土壤镉的迁移规律", "研究了两种土壤。"),
-        ("感冒，怎么办", "可以吃一点感冒药"),
-        ("感冒，怎么办", "这是谁都没有写过的回答"),
+        ("如何申请公积金贷款", "公积金贷款，先到柜台登记，再等3.5天"),
+        ("贷款要等几天", "公积金贷款，先到柜台登记，再等3.5天"),
         ("腿摔断了去哪个科", "路由器重启之后再看看密码"),
+        ("没有任何判断提到这个问题", "答案"),
     ]
     same: dict[str, Any] = dict.fromkeys(("corpus", "sub_source", "split", "prompt", "prompt_pos"), "")
     rows = [
@@ -398,19 +514,21 @@ def test_roles_decide_what_happens_to_a_record(indexed: Indexed, tmp_path: Path)
     ]
     shard, out = tmp_path / "text-00000.parquet", tmp_path / "out"
     write_parquet(shard, pa.Table.from_pylist(rows, TEXT_SCHEMA))
+    protected = tmp_path / "protected"
     out.mkdir()
+    protected.mkdir()
     tasks = ["CLSClusteringP2P", "CMedQAv2-reranking", "VideoRetrieval"]
-    decontaminate([shard], [], {task: indexed.folder(task) for task in tasks}, out, DecontaminateConfig())
+    protect({task: indexed.folder(task) for task in tasks}, protected, DecontaminateConfig())
+    decontaminate([shard], [], protected, out, DecontaminateConfig())
     (marks,) = read_shards([out / "marks-00000.parquet"])
+    positive = [f"benchmark_positive:{task}" for task in tasks[1:]]
+    both_contaminated = [f"contaminated:{task}" for task in tasks[1:]]
     assert [(mark["reason"], mark["against"], mark["flags"]) for mark in marks.to_pylist()] == [
         ("benchmark_joined", "CLSClusteringP2P", ["contaminated:CLSClusteringP2P"]),
-        (
-            "benchmark_pair",
-            "CMedQAv2-reranking",
-            ["benchmark_positive:CMedQAv2-reranking", "contaminated:CMedQAv2-reranking"],
-        ),
+        ("benchmark_query", "CMedQAv2-reranking", [*positive, *both_contaminated]),
+        (None, None, positive),
+        (None, None, [f"corpus_overlap:{task}" for task in tasks[1:]]),
         (None, None, []),
-        (None, None, ["corpus_overlap:VideoRetrieval"]),
     ]
 
 

@@ -17,7 +17,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from pipeline.decontaminate import decontaminate, index
+from pipeline.decontaminate import decontaminate, index, protect
 from pipeline.errors import CurationError, FormatError
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.settings import DecontaminateConfig
@@ -85,6 +85,12 @@ class Workbench:
         files = [SourceFile(number, "test", path.name, path, "", 0) for number, path in enumerate(paths)]
         return index(benchmark, files, out)
 
+    def texts(self, task: str) -> pl.DataFrame:
+        return pl.read_parquet(self.indexes[task] / "texts-*.parquet")
+
+    def pairs(self, task: str) -> pl.DataFrame:
+        return pl.read_parquet(self.indexes[task] / "pairs-*.parquet")
+
     def run(
         self,
         records: Sequence[Record] = (),
@@ -99,9 +105,11 @@ class Workbench:
             write_parquet(path, text_table(records[number * shard_rows :][:shard_rows]))
         other = self.folder / "labelled-00000.parquet"
         write_parquet(other, labelled_table(labelled))
-        folder = self.folder / out
+        folder, protected = self.folder / out, self.folder / f"{out}-protected"
         folder.mkdir()
-        return Outputs(folder, decontaminate(texts, [other], self.indexes, folder, config, **options))
+        protected.mkdir()
+        protect(self.indexes, protected, config)
+        return Outputs(folder, decontaminate(texts, [other], protected, folder, config, **options))
 
 
 class Outputs:
@@ -394,14 +402,14 @@ def test_index_writes_distinct_keys_with_their_first_place(bench: Workbench) -> 
         {"q": "", "docs": [], "label": "yes"},
     ]
     receipt = bench.index_rows("Places", part, rows)
-    texts = pl.read_parquet(bench.indexes["Places"] / "texts.parquet").sort("role", "locator").rows()
+    texts = bench.texts("Places").sort("role", "locator").drop("hash").rows()
     assert texts == [
         ("positive", "北京", False, "Places.jsonl#0/0"),
         ("positive", "东城", False, "Places.jsonl#0/1"),
         ("query", "故宫在哪", False, "Places.jsonl#0"),
         ("query", "长城在哪", False, "Places.jsonl#2"),
     ]
-    pairs = pl.read_parquet(bench.indexes["Places"] / "pairs.parquet").rows()
+    pairs = bench.pairs("Places").drop("hash_a", "hash_b").rows()
     assert pairs == [("故宫在哪", "北京", "Places.jsonl#0/0"), ("故宫在哪", "东城", "Places.jsonl#0/1")]
     assert receipt["texts"] == {"positive": 2, "query": 2}
     assert (receipt["rows"], receipt["pairs"], receipt["empty"]) == (4, 2, 3)
@@ -415,8 +423,7 @@ def test_lists_of_a_pair_go_side_by_side(bench: Workbench) -> None:
         "pairs": [{"text": "a", "other": "b"}],
     }
     bench.index_rows("Sts", part, [{"a": ["甲", "乙"], "b": ["丙", "丁"]}])
-    pairs = pl.read_parquet(bench.indexes["Sts"] / "pairs.parquet")
-    assert pairs.select("key_a", "key_b").rows() == [("甲", "丙"), ("乙", "丁")]
+    assert bench.pairs("Sts").select("key_a", "key_b").rows() == [("甲", "丙"), ("乙", "丁")]
     with pytest.raises(FormatError, match=r"Sts.jsonl#0.*differ in length"):
         bench.index_rows("Sts", part, [{"a": ["甲", "乙"], "b": ["丙"]}])
 

@@ -1,6 +1,7 @@
 """Decontaminate: which records hold benchmark text, by the part that text plays in its benchmark.
 
-`index` turns a benchmark into match keys once; `decontaminate` compares a corpus with the indexes of all benchmarks.
+`index` turns a benchmark into match keys once; `protect` puts the indexes of all benchmarks of a build together, ready to
+be searched; `decontaminate` compares a corpus with them.
 
 - A record with a benchmark **query** on either side is marked to be removed (`benchmark_query`), also when text and
   text_pos together are that query (`benchmark_joined`, for clustering sets made of title + abstract) or when
@@ -13,7 +14,8 @@ Two texts match when their match keys are equal or near: true Jaccard at `thresh
 no difference in digits or negations, as in dedupe.
 """
 
+from pipeline.decontaminate.protected import protect
 from pipeline.decontaminate.stage import decontaminate
 from pipeline.decontaminate.texts import index
 
-__all__ = ["decontaminate", "index"]
+__all__ = ["decontaminate", "index", "protect"]

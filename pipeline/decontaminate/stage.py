@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
 from pipeline.decontaminate.inside import inside
-from pipeline.decontaminate.matcher import Matcher
-from pipeline.decontaminate.protected import load
+from pipeline.decontaminate.matcher import matches
+from pipeline.decontaminate.protected import Protected
 from pipeline.decontaminate.sides import HITS, hits, negatives, number
 from pipeline.decontaminate.verdicts import Sided, Verdicts, judge
 from pipeline.manifest.settings import DecontaminateConfig
+from pipeline.minhash import Keys
 from pipeline.normalize import match_key
 from pipeline.record import MARK_SCHEMA, shard_name
 from pipeline.shards import write_parquet
 from pipeline.store import Receipt
+
+Bools = npt.NDArray[np.bool_]
 
 #: The single negatives to take out: `neg` is the place within `text_neg` of row `record_row` of the shard.
 NEGATIVES_SCHEMA = pa.schema(
@@ -34,7 +38,7 @@ NEGATIVES_SCHEMA = pa.schema(
 def decontaminate(
     shards: Sequence[Path],
     labelled: Sequence[Path],
-    indexes: Mapping[str, Path],
+    protected: Path,
     out: Path,
     config: DecontaminateConfig,
     *,
@@ -43,15 +47,16 @@ def decontaminate(
 ) -> Receipt:
     """Mark the records, labelled rows and single negatives of one corpus that hold benchmark text.
 
-    `indexes` gives the folder `index` wrote per task. Written to `out`, one file per input shard and positional to it:
-    `marks-*.parquet` and `labelled-marks-*.parquet` in MARK_SCHEMA, `negatives-*.parquet` in NEGATIVES_SCHEMA. Sides in
-    `code_sides` are compared for equality only. With `policy: flag` nothing has a reason and no negative is named.
+    `protected` is the folder that `protect` wrote under the same settings. Written to `out`, one file per input shard and
+    positional to it: `marks-*.parquet` and `labelled-marks-*.parquet` in MARK_SCHEMA, `negatives-*.parquet` in
+    NEGATIVES_SCHEMA. Sides in `code_sides` are compared for equality only. With `policy: flag` nothing has a reason and
+    no negative is named.
 
     A record that several tasks claim names the most similar in `against` (ties by name) and all of them in `flags`:
     with the query 今天天气怎么样啊 of task Weather, the record (今天天气怎么样啊？, 晴) is marked
     `("benchmark_query", "Weather", 1.0, ["contaminated:Weather"])`.
     """
-    comparison = _Comparison(indexes, config, code_sides, instruction_data)
+    comparison = _Comparison(Protected.open(protected), config, code_sides, instruction_data)
     records, rows = _Tally(), _Tally()
     contaminated: Counter[str] = Counter()
     for position, path in enumerate(shards):
@@ -70,7 +75,7 @@ def decontaminate(
         write_parquet(out / shard_name("labelled-marks", position), marks.to_arrow().cast(MARK_SCHEMA))
         rows.add(marks, verdicts)
     return {
-        "tasks": sorted(indexes),
+        "tasks": comparison.protected.tasks,
         **records.receipt(),
         "negatives": dict(sorted(contaminated.items())),
         "labelled": rows.receipt(),
@@ -82,16 +87,13 @@ class _Comparison:
 
     def __init__(
         self,
-        indexes: Mapping[str, Path],
+        protected: Protected,
         config: DecontaminateConfig,
         code_sides: Collection[str],
         instruction_data: bool,
     ) -> None:
-        self.config = config
-        self.protected = load(indexes)
-        self.all_texts = Matcher(self.protected, self.protected.hashes["bench"], config)
-        self.joined_texts = Matcher(self.protected, self.protected.joined, config)
-        self.queries = self.protected.queries(config.inside_chars) if instruction_data else None
+        self.protected, self.config = protected, config
+        self.instruction_data = instruction_data
         self.is_code = ("text" in code_sides, "text_pos" in code_sides)
 
     def judge(self, first: pl.Series, second: pl.Series, shipped: pl.Series | None) -> Verdicts:
@@ -103,37 +105,45 @@ class _Comparison:
         # Negatives are of text_pos' kind.
         is_code = (*self.is_code, self.is_code[1])
         plain = [numbers for numbers, code in zip(sides, is_code, strict=True) if not code]
-        matched = self.all_texts.matches(distinct, _some(distinct, plain))
+        measured = _measured(distinct)
+        matched = matches(measured, _some(distinct, plain), self.protected.keys, self.protected.all_bands, self.config)
         equal = matched.filter("exact")
         one, two, neg = (hits(side, equal if code else matched) for side, code in zip(sides, is_code, strict=True))
         places = places.select("row", "neg").with_row_index("place")
         neg = neg.rename({"row": "place"}).join(places, on="place").select(*HITS, "neg")
         prompts = [numbers for numbers, code in zip(sides[:2], self.is_code, strict=True) if not code]
-        sided = Sided(one, two, self._joined(keys), self._inside(distinct, prompts), neg)
+        found = self._inside(measured, _some(distinct, prompts), prompts)
+        sided = Sided(one, two, self._joined(keys), found, neg)
         return judge(sided, self.protected, self.config)
 
     def _joined(self, keys: Sequence[pl.Series]) -> pl.DataFrame:
-        if any(self.is_code) or not len(self.joined_texts.benches):
+        if any(self.is_code) or self.protected.joined.is_empty():
             return pl.DataFrame(schema=HITS)
         first, second = keys
         distinct, both = number([first + second, second + first])
-        matched = self.joined_texts.matches(distinct, _some(distinct, both))
+        every = np.ones(distinct.height, np.bool_)
+        bands = self.protected.joined_bands
+        matched = matches(_measured(distinct), every, self.protected.keys, bands, self.config)
         return pl.concat([hits(numbers, matched) for numbers in both])
 
-    def _inside(self, distinct: pl.DataFrame, sides: Sequence[pl.Series]) -> pl.DataFrame:
-        if self.queries is None:
+    def _inside(self, keys: Keys, is_prompt: Bools, sides: Sequence[pl.Series]) -> pl.DataFrame:
+        if not self.instruction_data:
             return pl.DataFrame(schema=HITS)
-        found = inside(distinct.filter(_some(distinct, sides)), self.queries)
+        found = inside(keys, np.flatnonzero(is_prompt), self.protected.keys, self.protected.anchors)
         found = found.with_columns(similarity=pl.lit(1.0, pl.Float32), chars=pl.lit(0, pl.UInt32))
         return pl.concat([pl.DataFrame(schema=HITS), *(hits(numbers, found) for numbers in sides)])
 
 
-def _some(distinct: pl.DataFrame, sides: Sequence[pl.Series]) -> pl.Series:
+def _measured(distinct: pl.DataFrame) -> Keys:
+    return Keys.of(distinct["text"], distinct["hash"].to_numpy())
+
+
+def _some(distinct: pl.DataFrame, sides: Sequence[pl.Series]) -> Bools:
     """Which of the distinct keys stand on one of these sides."""
     mask = np.zeros(distinct.height, np.bool_)
     for numbers in sides:
         mask[numbers.to_numpy()] = True
-    return pl.Series(mask)
+    return mask
 
 
 class _Tally:

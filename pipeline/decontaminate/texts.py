@@ -2,164 +2,143 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
 
-from pipeline.errors import CurationError, FormatError
-from pipeline.layouts import BadRow, empty_rows, read_rows
+from pipeline.decontaminate.expressions import check, evaluate, frames, keyed
+from pipeline.decontaminate.judgements import Judgements
+from pipeline.decontaminate.seen import Seen
+from pipeline.errors import CurationError
 from pipeline.manifest.benchmark import Benchmark, BenchmarkPairs, BenchmarkPart, BenchmarkTexts
-from pipeline.normalize import match_key
-from pipeline.shards import write_parquet
+from pipeline.normalize import key_hash
+from pipeline.shards import ShardWriter
 from pipeline.source import SourceFile
 from pipeline.store import Receipt
 
-TEXTS = "texts.parquet"
-PAIRS = "pairs.parquet"
+#: Kinds of the shards of an index.
+TEXTS, PAIRS = "texts", "pairs"
 
-#: One row per distinct (role, key): `locator` is where it stands first, `joined` whether text + text_pos is compared.
-TEXTS_SCHEMA = {"role": pl.String, "key": pl.String, "joined": pl.Boolean, "locator": pl.String}
+#: One row per distinct (role, joined, key): `joined` tells whether text + text_pos is compared as well, `hash` is the
+#: key's xxh3-64, `locator` where it stands first.
+TEXTS_SCHEMA = pa.schema(
+    [
+        ("role", pa.string()),
+        ("key", pa.large_string()),
+        ("joined", pa.bool_()),
+        ("hash", pa.uint64()),
+        ("locator", pa.string()),
+    ]
+)
 #: One row per distinct (key_a, key_b): two texts the benchmark judges together.
-PAIRS_SCHEMA = {"key_a": pl.String, "key_b": pl.String, "locator": pl.String}
+PAIRS_SCHEMA = pa.schema(
+    [
+        ("key_a", pa.large_string()),
+        ("key_b", pa.large_string()),
+        ("hash_a", pa.uint64()),
+        ("hash_b", pa.uint64()),
+        ("locator", pa.string()),
+    ]
+)
 
 
 def index(benchmark: Benchmark, files: Sequence[SourceFile], out: Path) -> Receipt:
-    """Read a benchmark and write its distinct texts and pairs as match keys to `out`.
+    """Read a benchmark and write its distinct texts and pairs as match keys to `out`: `texts-*` and `pairs-*.parquet`.
 
     A list-valued expression explodes (two of the same length explode side by side); its locators are `name#row/n`.
-    Texts without any character are left out and counted. Raises FormatError for a malformed row or a null text: a
-    benchmark row that is skipped is a leak that nobody sees. Raises CurationError for a wrong expression, and
-    where there is no text at all.
+    Texts without any character are left out and counted. Where parts judge texts by their ids, a query that no
+    judgement names is left out and counted, a passage found relevant becomes a positive, and every query makes a pair
+    with each of its positives. Files are read in batches; held are the judgements, the judged queries and 8 bytes per
+    distinct text.
+
+    Raises FormatError for a malformed row or a null text: a benchmark row that is skipped is a leak that nobody sees.
+    Raises CurationError for a wrong expression, where there is no text at all, and where no judgement finds its texts.
 
     A part with `texts: [{role: query, text: question}]` and the row `{"question": "故宫在哪？"}` gives the row
-    `("query", "故宫在哪", False, "dev.json#0")`.
+    `("query", "故宫在哪", False, hash, "dev.json#0")`.
     """
-    for number, part in enumerate(benchmark.parts):
-        _check(benchmark, number, part)
-    texts, pairs = [pl.DataFrame(schema=TEXTS_SCHEMA)], [pl.DataFrame(schema=PAIRS_SCHEMA)]
-    rows = read = empty = 0
-    for file in files:
-        part = benchmark.parts[file.part]
-        for frame in _frames(benchmark, file, part):
-            rows += frame.height
-            for wanted in part.texts:
-                found = _evaluate(benchmark, frame, file, {"key": wanted.text}, wanted.where)
-                kept = _keyed(found, "key")
-                read, empty = read + found.height, empty + found.height - kept.height
-                kept = kept.with_columns(role=pl.lit(wanted.role), joined=pl.lit(wanted.joined))
-                texts.append(_distinct_texts(kept.select(list(TEXTS_SCHEMA))))
-            for pair in part.pairs:
-                found = _evaluate(benchmark, frame, file, {"key_a": pair.text, "key_b": pair.other}, pair.where)
-                kept = _keyed(found, "key_a", "key_b")
-                read, empty = read + found.height, empty + found.height - kept.height
-                pairs.append(_distinct_pairs(kept.select(list(PAIRS_SCHEMA))))
-    all_texts, all_pairs = _distinct_texts(pl.concat(texts)), _distinct_pairs(pl.concat(pairs))
-    if all_texts.is_empty() and all_pairs.is_empty():
-        cause = f"its {rows} rows give no text, so it protects nothing"
+    check(benchmark)
+    judgements = Judgements(benchmark, files) if any(part.judges for part in benchmark.parts) else None
+    with ShardWriter(out, TEXTS, TEXTS_SCHEMA) as texts, ShardWriter(out, PAIRS, PAIRS_SCHEMA) as pairs:
+        reading = _Reading(benchmark, judgements, texts, pairs)
+        # Queries before documents: a document is paired with its query as it passes by.
+        for first in (True, False):
+            for file in files:
+                part = benchmark.parts[file.part]
+                wanted = [entry for entry in part.texts if first == (entry.id is not None and entry.role == "query")]
+                reading.read(file, part, wanted, [] if first else part.pairs)
+    if not texts.rows and not pairs.rows:
+        cause = f"its {reading.rows} rows give no text, so it protects nothing"
         raise CurationError(f"benchmark {benchmark.name}", cause, "mend its splits or the `where` of its texts")
-    write_parquet(out / TEXTS, all_texts.to_arrow())
-    write_parquet(out / PAIRS, all_pairs.to_arrow())
-    roles = all_texts.group_by("role").len().sort("role")
     return {
         "benchmark": benchmark.name,
         "task": benchmark.task,
-        "rows": rows,
-        "read": read,
-        "empty": empty,
-        "texts": dict(roles.iter_rows()),
-        "pairs": all_pairs.height,
+        "rows": reading.rows,
+        "read": reading.values,
+        "empty": reading.empty,
+        "texts": dict(sorted(reading.roles.items())),
+        "pairs": pairs.rows,
+        **({"judged": judgements.receipt()} if judgements is not None else {}),
     }
 
 
-#: The row number inside the file, under a name no declared column can have in SQL.
-_ROW = "\0row"
+class _Reading:
+    """The way of every batch into the two files, each distinct text and pair once."""
 
+    def __init__(
+        self, benchmark: Benchmark, judgements: Judgements | None, texts: ShardWriter, pairs: ShardWriter
+    ) -> None:
+        self._benchmark, self._judgements = benchmark, judgements
+        self._texts, self._pairs = texts, pairs
+        self._seen: dict[tuple[str, bool] | None, Seen] = defaultdict(Seen)
+        self.roles: Counter[str] = Counter()
+        self.rows = self.values = self.empty = 0
 
-def _frames(benchmark: Benchmark, file: SourceFile, part: BenchmarkPart) -> Iterator[pl.DataFrame]:
-    place = f"benchmark {benchmark.name}, {file.name}"
+    def read(
+        self, file: SourceFile, part: BenchmarkPart, wanted: Sequence[BenchmarkTexts], pairs: Sequence[BenchmarkPairs]
+    ) -> None:
+        if not wanted and not pairs:
+            return
+        for frame in frames(self._benchmark, file, part):
+            self.rows += frame.height
+            for entry in wanted:
+                columns = {"key": entry.text} | ({} if entry.id is None else {"id": entry.id})
+                found = self._keyed(evaluate(self._benchmark, frame, file, columns, entry.where), "key")
+                self._write_texts(self._with_roles(found, entry), entry.joined)
+            for pair in pairs:
+                columns = {"key_a": pair.text, "key_b": pair.other}
+                self._write_pairs(
+                    self._keyed(evaluate(self._benchmark, frame, file, columns, pair.where), "key_a", "key_b")
+                )
 
-    def refuse(bad: BadRow) -> NoReturn:
-        raise FormatError(
-            f"{place}#{bad.row}",
-            f"a row is not as declared: {bad.reason}",
-            "mend columns, layout or encoding of this part; a benchmark row is never skipped",
-        )
+    def _keyed(self, found: pl.DataFrame, *columns: str) -> pl.DataFrame:
+        kept = keyed(found, *columns)
+        self.values, self.empty = self.values + found.height, self.empty + found.height - kept.height
+        return kept
 
-    for batch in read_rows(file.path, part, refuse, place):
-        frame = pl.DataFrame(pl.from_arrow(batch.table))
-        yield frame.with_columns(pl.Series(_ROW, batch.rows, pl.Int64))
+    def _with_roles(self, found: pl.DataFrame, entry: BenchmarkTexts) -> pl.DataFrame:
+        if self._judgements is None or entry.id is None:
+            return found.with_columns(role=pl.lit(entry.role))
+        if entry.role == "query":
+            return self._judgements.queries(found).with_columns(role=pl.lit("query"))
+        found, pairs = self._judgements.documents(found)
+        self._write_pairs(pairs)
+        return found
 
+    def _write_texts(self, found: pl.DataFrame, joined: bool) -> None:
+        for (role,), same in found.group_by("role", maintain_order=True):
+            hashed = same.with_columns(hash=key_hash(same["key"]), joined=pl.lit(joined))
+            new = hashed.filter(self._seen[str(role), joined].new(hashed["hash"].to_numpy()))
+            self.roles[str(role)] += new.height
+            self._texts.write(new.select(TEXTS_SCHEMA.names).to_arrow())
 
-def _evaluate(
-    benchmark: Benchmark, frame: pl.DataFrame, file: SourceFile, columns: dict[str, str], where: str | None
-) -> pl.DataFrame:
-    """The columns' values, one text each, beside the locator of the row that holds them."""
-    chosen = frame if where is None else frame.filter(pl.sql_expr(where))
-    chosen = chosen.select(pl.col(_ROW), **{name: pl.sql_expr(sql) for name, sql in columns.items()})
-    locator = pl.format("{}#{}", pl.lit(file.name), pl.col(_ROW))
-    chosen = _no_null(benchmark, chosen.with_columns(locator=locator), columns)
-    lists = [name for name in columns if isinstance(chosen.schema[name], pl.List)]
-    if not lists:
-        return chosen.drop(_ROW)
-    lengths = chosen.select(pl.col(name).list.len() for name in lists)
-    if uneven := chosen.filter(lengths[lists[0]] != lengths[lists[-1]])["locator"].to_list():
-        raise FormatError(
-            f"benchmark {benchmark.name}, {uneven[0]}",
-            f"the two lists of a pair differ in length ({len(uneven)} rows of this batch)",
-            "give pairs whose text and other have the same length",
-        )
-    exploded = (
-        chosen.filter(lengths[lists[0]] > 0)
-        .with_columns(n=pl.int_ranges(pl.col(lists[0]).list.len()))
-        .explode(*lists, "n")
-        .with_columns(locator=pl.format("{}/{}", "locator", "n"))
-    )
-    return _no_null(benchmark, exploded.drop(_ROW, "n"), columns)
-
-
-def _no_null(benchmark: Benchmark, frame: pl.DataFrame, columns: dict[str, str]) -> pl.DataFrame:
-    for name, sql in columns.items():
-        if frame[name].null_count():
-            raise FormatError(
-                f"benchmark {benchmark.name}, {frame.filter(pl.col(name).is_null())['locator'][0]}",
-                f"{sql} is null",
-                "leave such rows out with `where`, or name the column that holds the text",
-            )
-    return frame
-
-
-def _keyed(frame: pl.DataFrame, *columns: str) -> pl.DataFrame:
-    """Match keys instead of texts; rows where one of them is empty are left out."""
-    keyed = frame.with_columns(match_key(frame[column]).alias(column) for column in columns)
-    return keyed.filter(pl.all_horizontal(pl.col(columns) != ""))
-
-
-def _distinct_texts(texts: pl.DataFrame) -> pl.DataFrame:
-    grouped = texts.group_by("role", "key", maintain_order=True)
-    return grouped.agg(pl.col("joined").any(), pl.col("locator").first())
-
-
-def _distinct_pairs(pairs: pl.DataFrame) -> pl.DataFrame:
-    return pairs.unique(["key_a", "key_b"], keep="first", maintain_order=True)
-
-
-def _check(benchmark: Benchmark, number: int, part: BenchmarkPart) -> None:
-    """Try every expression on a table without rows: a wrong one is told before a file is read."""
-    empty = pl.DataFrame(pl.from_arrow(empty_rows(part, f"benchmark {benchmark.name}, parts[{number}]")))
-    wanted: list[tuple[str, BenchmarkTexts | BenchmarkPairs]] = []
-    wanted += [(f"texts[{at}]", texts) for at, texts in enumerate(part.texts)]
-    wanted += [(f"pairs[{at}]", pairs) for at, pairs in enumerate(part.pairs)]
-    for place, entry in wanted:
-        for key, sql in entry.model_dump(include={"text", "other", "where"}, exclude_none=True).items():
-            where = f"benchmark {benchmark.name}, parts[{number}].{place}.{key}"
-            try:
-                kind = empty.select(pl.sql_expr(sql).alias("value")).schema["value"]
-            except (pl.exceptions.PolarsError, ValueError) as error:
-                cause = str(error).partition("\n")[0]
-                raise CurationError(where, f"{sql!r}: {cause}", "mend the expression or the columns") from None
-            needed = (pl.Boolean,) if key == "where" else (pl.String, pl.List(pl.String))
-            if kind not in needed:
-                cause = f"{sql!r} gives {kind}, not {needed[0]}"
-                raise CurationError(where, cause, "name a text column, or use CAST(... AS VARCHAR)")
+    def _write_pairs(self, found: pl.DataFrame) -> None:
+        hashed = found.with_columns(hash_a=key_hash(found["key_a"]), hash_b=key_hash(found["key_b"]))
+        # One number for the two: odd multiplier, so that (a, b) and (b, a) differ.
+        both = hashed["hash_a"].to_numpy() * np.uint64(0x9E3779B97F4A7C15) + hashed["hash_b"].to_numpy()
+        new = hashed.filter(self._seen[None].new(both))
+        self._pairs.write(new.select(PAIRS_SCHEMA.names).to_arrow())

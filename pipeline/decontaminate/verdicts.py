@@ -63,7 +63,7 @@ def judge(sided: Sided, protected: Protected, config: DecontaminateConfig) -> Ve
     alone = pl.concat([sided.first, sided.second]).filter(pl.col("chars") >= config.min_chars)
     alone = alone.join(protected.uses, on="bench")
     joined = sided.joined.filter(pl.col("chars") >= config.min_chars)
-    joined = joined.join(protected.uses.filter("joined"), on="bench")
+    joined = joined.join(protected.joined, on="bench")
     inside = sided.inside.join(protected.uses.filter(role="query"), on="bench")
     found = [
         _found(alone.filter(role="query"), "benchmark_query"),

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from pipeline.errors import DriftError, FormatError
 from pipeline.layouts.columns import arrow_schema, broken, label_names
 from pipeline.layouts.rows import BadRow, Bools, OnBad, RowBatch, raw_text
-from pipeline.manifest.columns import Column, Label, ListOf, Scalar, StructOf
+from pipeline.manifest.columns import Column, Label, ListOf, Scalar, StructOf, optional
 
 #: A batch of long articles (5 KB) stays near 80 MB; parquet does not tell the width of dictionary-coded text before.
 _BATCH_ROWS = 16_384
@@ -23,6 +23,7 @@ _BATCH_ROWS = 16_384
 def read_parquet(path: Path, columns: Mapping[str, Column], place: str, on_bad: OnBad) -> Iterator[RowBatch]:
     """Rows of one file. DriftError where a column is missing, of another type or has other label names.
 
+    An optional column (`string?`) that the file lacks is null throughout.
     Labels stored as numbers become names; where the file carries the hub's ClassLabel names they must be the declared
     ones. Refused: the hub's `partial-` conversions, which are cut off without a word.
     """
@@ -38,7 +39,8 @@ def read_parquet(path: Path, columns: Mapping[str, Column], place: str, on_bad: 
         _refuse_drift(file.schema_arrow, columns, place)
         first_row = 0
         try:
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(columns), use_threads=False):
+            there = [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=there, use_threads=False):
                 yield _typed(batch, columns, first_row, on_bad)
                 first_row += batch.num_rows
         except (pa.ArrowException, OSError) as fault:
@@ -50,6 +52,8 @@ def _refuse_drift(schema: pa.Schema, columns: Mapping[str, Column], place: str) 
     names = _class_labels(schema)
     for name, column in columns.items():
         at = schema.get_field_index(name)
+        if at < 0 and optional(column):
+            continue
         if at < 0:
             cause = f"column {name} is not in the file, which has {', '.join(schema.names)}"
             raise DriftError(place, cause, "was it renamed? declare the name it has now")
@@ -101,6 +105,9 @@ def _typed(batch: pa.RecordBatch, columns: Mapping[str, Column], first_row: int,
     bad: dict[int, str] = {}
     arrays = []
     for name, column in columns.items():
+        if name not in batch.schema.names:
+            arrays.append(pa.nulls(batch.num_rows, arrow_schema({name: column}).field(0).type))
+            continue
         values, wrong, reason = batch.column(name), None, ""
         if pa.types.is_dictionary(values.type):
             values = values.dictionary_decode()

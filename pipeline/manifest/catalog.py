@@ -161,9 +161,8 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
             )
         for i, of in enumerate(benchmark.parts):
             yield from _column_problems(document, ("parts", i, "columns"), of.typed_columns)
-            for kind, group in (("texts", of.texts), ("pairs", of.pairs)):
-                for j, model in enumerate(group):
-                    yield from _sql_problems(document, ("parts", i, kind, j), model, of.typed_columns)
+            for at, model in of.expressions:
+                yield from _sql_problems(document, ("parts", i, *at), model, of.typed_columns)
     for name, recipe in catalog.recipes.items():
         document = catalog.documents[f"recipes/{name}"]
         if isinstance(recipe.corpora, list):
