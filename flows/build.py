@@ -6,6 +6,8 @@ Thin: parameters in, the pipeline's own step graph through `flows.runner.Tasks`,
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,29 +19,40 @@ from prefect.states import Completed, Failed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.parameters import BuildParameters
-from flows.runner import Tasks, log_file
-from pipeline.build import Outcome, build, context_of, count
+from flows.runner import Log, Tasks
+from pipeline.build import Outcome
 from pipeline.errors import CurationError
 from pipeline.ledger import STAGES, Funnel, total
+from pipeline.make import Made, make
 from pipeline.manifest.catalog import read_catalog
-from pipeline.receipt import write_build
+from pipeline.report.opened import open_build
+from pipeline.report.yardstick import yardstick_rows
 
 
 def run_build(recipe: str, parameters: BuildParameters) -> State[Any]:
     """Build a recipe as part of a flow run and give its final state: Completed, CompletedWithGaps or Failed."""
     log = get_run_logger()
     try:
-        outcome, folder, changed = _built(recipe, parameters)
+        made = _made(recipe, parameters)
     except CurationError as error:
         log.error("%s", error)
         return Failed(message=str(error))
+    written = f"{'written to' if made.changed else 'unchanged in'} {made.folder}"
+    if made.scored is not None:
+        create_table_artifact(
+            key=f"{recipe}-yardstick",
+            table=yardstick_rows(open_build(made.folder).receipt),
+            description=f"Negatives of {recipe}",
+        )
+    if (outcome := made.outcome) is None:
+        return Completed(message=f"{recipe} {written}")
     create_table_artifact(
         key=f"{recipe}-funnel", table=_funnel(list(outcome.funnels.values())), description=f"Funnel of {recipe}"
     )
     create_table_artifact(key=f"{recipe}-licences", table=_licences(outcome), description=f"Licence mix of {recipe}")
     create_markdown_artifact(key=f"{recipe}-gaps", markdown=_gaps(outcome), description=f"Gaps of {recipe}")
     whole = total(outcome.funnels.values())
-    told = f"{whole.kept:,} of {whole.converted:,} records kept, {'written to' if changed else 'unchanged in'} {folder}"
+    told = f"{whole.kept:,} of {whole.converted:,} records kept, {written}"
     log.info("%s", told)
     for warning in outcome.warnings:
         log.warning("%s", warning)
@@ -49,16 +62,26 @@ def run_build(recipe: str, parameters: BuildParameters) -> State[Any]:
     return Completed(message=told)
 
 
-def _built(recipe: str, parameters: BuildParameters) -> tuple[Outcome, Path, bool]:
+def _made(recipe: str, parameters: BuildParameters) -> Made:
     own = [Path(p) for p in os.environ.get("M3E_MANIFESTS", "").split(os.pathsep) if p]
     catalog = read_catalog([*own, *parameters.manifests])
-    only = tuple(parameters.only)
-    context = context_of(catalog, catalog.recipe(recipe), parameters.store.resolve(), only, parameters.sample)
-    with _task_runner(parameters) as task_runner:
-        outcome = build(context.heard_by(log_file), Tasks(task_runner), strict=parameters.strict)
-    count(outcome)
-    folder, changed = write_build(outcome, parameters.out.resolve(), only, [])
-    return outcome, folder, changed
+
+    @contextmanager
+    def running(_: Mapping[str, int]) -> Iterator[tuple[Tasks, Log]]:
+        with _task_runner(parameters) as task_runner:
+            yield Tasks(task_runner), Log()
+
+    return make(
+        catalog,
+        catalog.recipe(recipe),
+        parameters.store.resolve(),
+        parameters.out.resolve(),
+        running,
+        only=tuple(parameters.only),
+        sample=parameters.sample,
+        strict=parameters.strict,
+        base=parameters.base,
+    )
 
 
 def _funnel(funnels: list[Funnel]) -> list[dict[str, Any]]:
@@ -110,4 +133,6 @@ def build_flow(recipe: str) -> Flow[[BuildParameters], State[Any]]:
 
 build_m3e_hq = build_flow("m3e-hq")
 build_m3e_commercial = build_flow("m3e-commercial")
+build_m3e_hq_with_score = build_flow("m3e-hq-with-score")
 build_demo = build_flow("demo")
+build_demo_with_score = build_flow("demo-with-score")

@@ -18,6 +18,9 @@ class BuildParameters(BaseModel):
     out: Annotated[Path, Field(description="Where build folders go.")] = Path("build")
     store: Annotated[Path, Field(description="Where finished steps are kept.")] = Path(".m3e")
     manifests: Annotated[list[Path], Field(description="Folders of own manifests beside the shipped ones.")] = []
+    base: Annotated[
+        Path | None, Field(description="A finished build to mine and score; none builds the recipe's base first.")
+    ] = None
     strict: Annotated[bool, Field(description="Fail when any corpus is missing instead of leaving a gap.")] = False
     runner: Annotated[
         Literal["threads", "dask"], Field(description="Run steps on threads of this process, or on a Dask cluster.")

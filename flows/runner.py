@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,6 +20,7 @@ from pipeline.errors import SourceError
 from pipeline.fetch import Moved
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.corpus import Corpus
+from pipeline.scoring import Encoding, ScoringContext
 from pipeline.source import Fetched
 from pipeline.steps import Context
 from pipeline.store import Entry
@@ -57,11 +59,30 @@ def step(stage: str, corpus: str, call: Callable[..., Any], *inputs: Any) -> Any
     return result
 
 
-def log_file(moved: Moved) -> None:
-    """One line per loaded file, in the log of the task run that loads it."""
-    if moved.state == "whole":
-        size = f"{moved.bytes:,}"
-        get_run_logger().info("%s: %s, %s bytes in %.1f s", moved.corpus, moved.name, size, moved.seconds)
+#: An encoder tells of its work at most so often.
+PAUSE_S = 30
+
+
+class Log:
+    """Hears of what happens inside steps and logs it in the task run at work."""
+
+    def __init__(self) -> None:
+        self._told = time.monotonic()
+
+    def hear(self, moved: Moved) -> None:
+        """One line per loaded file."""
+        if moved.state == "whole":
+            size = f"{moved.bytes:,}"
+            get_run_logger().info("%s: %s, %s bytes in %.1f s", moved.corpus, moved.name, size, moved.seconds)
+
+    def encoded(self, corpus: str, progress: Encoding) -> None:
+        """A line now and then."""
+        if time.monotonic() - self._told < PAUSE_S:
+            return
+        self._told = time.monotonic()
+        told = "%s: %s of %s texts, %.0f texts and %.0f tokens a second, %.0f s left"
+        done = (f"{progress.texts:,}", f"{progress.of:,}", progress.texts_per_second, progress.tokens_per_second)
+        get_run_logger().info(told, corpus, *done, progress.left)
 
 
 class Tasks:
@@ -83,7 +104,7 @@ class Tasks:
 
 
 def _is_plain(value: Any) -> bool:
-    manifest = Context | Corpus | Benchmark
+    manifest = Context | ScoringContext | Corpus | Benchmark
     return isinstance(value, manifest) or (isinstance(value, list) and all(isinstance(one, manifest) for one in value))
 
 

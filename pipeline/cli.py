@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -147,32 +149,38 @@ def build(
     strict: Annotated[bool, typer.Option(help="Fail when any corpus is missing.")] = False,
     frozen: Annotated[bool, typer.Option("--frozen", help="Take only what the lock holds.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Steps at a time.")] = 2,
+    base: Annotated[
+        Path | None, typer.Option(help="A finished build to mine and score; else the recipe's base is built first.")
+    ] = None,
 ) -> None:
     """Build a recipe: prints the funnel and the folder DIR/RECIPE."""
     catalog = _catalog(_folders(manifests))
     chosen = catalog.recipe(recipe)
-    from pipeline.build import Threads, build, context_of, count
-    from pipeline.receipt import write_build
+    from pipeline.build import Threads
+    from pipeline.make import make
     from pipeline.report.funnel import funnel_table
-    from pipeline.report.progress import Progress, steps_of
+    from pipeline.report.progress import Progress
 
-    context = context_of(catalog, chosen, store, _names(only), sample, frozen=frozen)
-    with Progress(err, steps_of(len(context.corpora), len(context.benchmarks))) as progress:
-        runner = Threads(workers, progress.listen)
-        try:
-            outcome = build(context.heard_by(progress.hear), runner, strict=strict)
-        finally:
-            runner.close()
-    count(outcome)
-    folder, changed = write_build(outcome, to, _names(only), runner.timings)
-    out.print(funnel_table(list(outcome.funnels.values()), chosen.title or chosen.name, out.width))
-    for warning in outcome.warnings:
-        _say(f"warning: {warning}", err, "yellow")
-    for gap in outcome.gaps:
-        _say(f"gap: {gap.corpus} failed in {gap.stage}: {gap.cause}. Cure: {gap.cure}", err, "red")
-    _say(f"{'Built' if changed else 'Nothing changed'}: {folder}")
+    @contextmanager
+    def running(steps: Mapping[str, int]) -> Iterator[tuple[Threads, Progress]]:
+        with Progress(err, steps) as progress:
+            runner = Threads(workers, progress.listen)
+            try:
+                yield runner, progress
+            finally:
+                runner.close()
+
+    names = _names(only)
+    made = make(catalog, chosen, store, to, running, only=names, sample=sample, frozen=frozen, strict=strict, base=base)
+    if (outcome := made.outcome) is not None:
+        out.print(funnel_table(list(outcome.funnels.values()), outcome.context.recipe.title or recipe, out.width))
+        for warning in outcome.warnings:
+            _say(f"warning: {warning}", err, "yellow")
+        for gap in outcome.gaps:
+            _say(f"gap: {gap.corpus} failed in {gap.stage}: {gap.cause}. Cure: {gap.cure}", err, "red")
+    _say(f"{'Built' if made.changed else 'Nothing changed'}: {made.folder}")
     for name, told in CONTENTS:
-        _say(f"  {folder / name}: {told}", style="dim")
+        _say(f"  {made.folder / name}: {told}", style="dim")
 
 
 @app.command()

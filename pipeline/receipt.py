@@ -54,6 +54,11 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: lis
     return target, changed
 
 
+def versions() -> dict[str, str]:
+    """What made the build: this project, Python, and the libraries that decide bytes."""
+    return {"m3e-pipeline": __version__, "python": platform.python_version(), **library_versions()}
+
+
 def _links(outcome: Outcome) -> dict[str, tuple[Path, dict[str, Any]]]:
     links: dict[str, tuple[Path, dict[str, Any]]] = {}
     for corpus in outcome.corpora:
@@ -91,7 +96,7 @@ def _receipt(outcome: Outcome, only: tuple[str, ...]) -> dict[str, Any]:
         "only": list(only),
         "sample": context.sample,
         "full": not only and context.sample is None and not outcome.gaps,
-        "versions": {"m3e-pipeline": __version__, "python": platform.python_version(), **library_versions()},
+        "versions": versions(),
         "lock": {name: _locked(fetched) for name, fetched in outcome.fetched.items()},
         "counts": total(outcome.funnels.values()).told(),
         "licences": {name: outcome.entries["assemble", name].receipt["licences"] for name in outcome.corpora},

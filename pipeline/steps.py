@@ -52,10 +52,14 @@ class Context:
     def entry(
         self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
     ) -> Entry:
-        key = stage_key(stage, module, config, inputs)
-        if self.rehearsal:
-            return self.store.find(stage, key) or Entry(stage, key, self.store.path(stage, key), {}, {})
-        return self.store.run(stage, key, work)
+        return entry_of(self.store, self.rehearsal, stage_key(stage, module, config, inputs), stage, work)
+
+
+def entry_of(store: Store, rehearsal: bool, key: str, stage: str, work: Callable[[Path], Receipt]) -> Entry:
+    """The entry of a key: found or made; a rehearsal gives one without files where there is none."""
+    if rehearsal:
+        return store.find(stage, key) or Entry(stage, key, store.path(stage, key), {}, {})
+    return store.run(stage, key, work)
 
 
 def fetch_step(context: Context, of: Corpus | Benchmark) -> Fetched:

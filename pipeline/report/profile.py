@@ -6,6 +6,7 @@ It is kept in the store like a stage's output, so that a build in which nothing 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +26,18 @@ MEASURED = ("near_duplicate", "swapped_duplicate")
 
 def profile_of(store: Store, assembled: Entry) -> dict[str, Any]:
     """The profile of an assembled corpus, found in the store or made now."""
-    key = stage_key("profile", "pipeline.report.profile", {}, [assembled.key])
+    data, ledger, evidence = (assembled.paths(f"{kind}-*.parquet") for kind in ("train", "ledger", "evidence"))
+    return profile_from(store, [assembled.key], data, ledger, evidence)
+
+
+def profile_from(
+    store: Store, inputs: Sequence[str], data: list[Path], ledger: list[Path], evidence: list[Path]
+) -> dict[str, Any]:
+    """The profile of these files, found in the store or made now; `inputs` tell them apart."""
+    key = stage_key("profile", "pipeline.report.profile", {}, inputs)
 
     def work(out: Path) -> Receipt:
-        told = profile(
-            assembled.paths("train-*.parquet"),
-            assembled.paths("ledger-*.parquet"),
-            assembled.paths("evidence-*.parquet"),
-        )
-        (out / "profile.json").write_bytes(canonical_json(told))
+        (out / "profile.json").write_bytes(canonical_json(profile(data, ledger, evidence)))
         return {}
 
     entry = store.run("profile", key, work)

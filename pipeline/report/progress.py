@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from datetime import timedelta
 from threading import RLock
 from types import TracebackType
 
@@ -22,6 +23,7 @@ from rich.progress import Progress as Bars
 from rich.text import Text
 
 from pipeline.fetch import Moved
+from pipeline.scoring.context import Encoding
 
 STAGES = ("fetch", "convert", "quality", "decontaminate", "dedupe", "resolve", "assemble")
 ONCE = ("dedupe", "resolve")
@@ -100,6 +102,12 @@ class Progress:
                 )
             if not self._stages:
                 (self._bars.start if self._files else self._bars.stop)()
+
+    def encoded(self, corpus: str, progress: Encoding) -> None:
+        """How far the texts of a corpus are encoded; where no bar is drawn, the step's own line tells."""
+        if (task := self._stages.get("encode")) is not None and self._console.is_terminal:
+            done, left = f"{progress.texts:,} of {progress.of:,} texts", timedelta(seconds=round(progress.left))
+            self._bars.update(task, now=f"{corpus}: {done}, {progress.texts_per_second:,.0f} a second, {left} left")
 
     def _line(self, stage: str, corpus: str, state: str, seconds: float, more: str = "") -> None:
         line = f"{stage:<14}{corpus:<24}{state:<8}{seconds:8.1f} s  {more}".rstrip()

@@ -1,0 +1,106 @@
+"""From a recipe to its folder: a build from corpora, or scores upon a build, with whatever carries out the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from pipeline.build import Outcome, Runner, build, context_of, count
+from pipeline.errors import UsageError
+from pipeline.fetch import Moved
+from pipeline.manifest.catalog import Catalog
+from pipeline.manifest.recipe import Recipe
+from pipeline.receipt import write_build
+from pipeline.report.opened import open_build
+from pipeline.report.progress import steps_of
+from pipeline.scoring import Encoding, Scored, score_build, scoring_context, write_scored
+
+
+class Listener(Protocol):
+    """Who hears of what happens inside steps; in flows it goes to other processes, so it must be picklable there."""
+
+    def hear(self, moved: Moved) -> None:
+        """Where a file stands that is being loaded."""
+
+    def encoded(self, corpus: str, progress: Encoding) -> None:
+        """How far the texts of a corpus are encoded."""
+
+
+#: Opens what carries out steps, told how many each stage will have.
+Running = Callable[[Mapping[str, int]], AbstractContextManager[tuple[Runner, Listener]]]
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished folder and whether anything was written; `outcome` where corpora were built, `scored` where mined."""
+
+    folder: Path
+    changed: bool
+    outcome: Outcome | None = None
+    scored: Scored | None = None
+
+
+def make(
+    catalog: Catalog,
+    recipe: Recipe,
+    store: Path,
+    out: Path,
+    running: Running,
+    *,
+    only: Sequence[str] = (),
+    sample: int | None = None,
+    frozen: bool = False,
+    strict: bool = False,
+    base: Path | None = None,
+) -> Made:
+    """Make `out/<recipe>`. A recipe with a base builds that first, beside it, or takes the finished build at `base`.
+
+    Raises CurationError where no folder comes of it; UsageError where `base` does not fit the recipe.
+    """
+    if recipe.base is None:
+        if base is not None:
+            raise UsageError("--base", f"the recipe {recipe.name} has no base", "leave it out")
+        return _build(catalog, recipe, store, out, running, tuple(only), sample, frozen=frozen, strict=strict)
+    if base is None:
+        first = catalog.recipe(recipe.base)
+        below = _build(catalog, first, store, out, running, tuple(only), sample, frozen=frozen, strict=strict)
+    elif only or sample is not None:
+        raise UsageError("--base", "a finished build cannot be cut by --only or --sample", "leave one of them out")
+    else:
+        below = Made(base, changed=False)
+    context = scoring_context(catalog, recipe, open_build(below.folder), store)
+    corpora, encoders = len(context.corpora), len(context.encoders)
+    searches = 1 if recipe.mine.pool == "all" else corpora
+    steps = {"model": encoders, "pool": corpora, "encode": corpora * encoders, "mine": searches, "score": corpora}
+    with running(steps) as (runner, listener):
+        scored = score_build(context.heard_by(listener.encoded), runner)
+    folder, changed = write_scored(scored, out, _timings(runner))
+    return Made(folder, changed, below.outcome, scored)
+
+
+def _build(
+    catalog: Catalog,
+    recipe: Recipe,
+    store: Path,
+    out: Path,
+    running: Running,
+    only: tuple[str, ...],
+    sample: int | None,
+    *,
+    frozen: bool,
+    strict: bool,
+) -> Made:
+    context = context_of(catalog, recipe, store, only, sample, frozen=frozen)
+    with running(steps_of(len(context.corpora), len(context.benchmarks))) as (runner, listener):
+        outcome = build(context.heard_by(listener.hear), runner, strict=strict)
+    count(outcome)
+    folder, changed = write_build(outcome, out, only, _timings(runner))
+    return Made(folder, changed, outcome)
+
+
+def _timings(runner: Runner) -> list[dict[str, Any]]:
+    """How long the steps took, where the runner kept it."""
+    return list(getattr(runner, "timings", []))

@@ -1,0 +1,164 @@
+"""Every step upon a base as one function: work out the key, and let the store find or make the output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.licence import RowTerms
+from pipeline.manifest.corpus import Corpus
+from pipeline.scoring.context import ScoringContext
+from pipeline.store import Entry, Receipt
+from pipeline.weights import EncoderIdentity, identify
+
+Vectors = Sequence[Entry]
+
+
+def identify_step(context: ScoringContext, encoder: str) -> EncoderIdentity:
+    """What addresses an encoder's vectors; a Hub model is downloaded, in a rehearsal it must be here already."""
+    manifest, home = context.encoders[encoder]
+    return identify(manifest, home, context.store.root / "weights.json", offline=context.rehearsal)
+
+
+def pool_step(context: ScoringContext, corpus: Corpus, identities: Sequence[EncoderIdentity]) -> Entry:
+    """The distinct texts of a corpus: each once, or once per side where an encoder tells the sides apart."""
+    one_side = corpus.symmetric or all(i.prompts.text == i.prompts.text_pos for i in identities)
+
+    def work(out: Path) -> Receipt:
+        from pipeline.encode import pool
+
+        return pool(_data(context, corpus), _labelled(context, corpus), out, one_side=one_side)
+
+    told = context.told(f"data/{corpus.name}/", f"labelled/{corpus.name}.parquet")
+    return context.entry("pool", "pipeline.encode.pool", {"one_side": one_side}, told, work)
+
+
+def encode_step(
+    context: ScoringContext, corpus: str, encoder: str, identity: EncoderIdentity, pool: Entry
+) -> list[Entry]:
+    """Vectors, one entry per shard of the pool, so that a run goes on where it was cut off; a shard per GPU at a time."""
+    manifest, home = context.encoders[encoder]
+    config = identity.told()
+
+    def shard(number: int) -> Entry:
+        path = pool.paths("pool-*.parquet")[number]
+
+        def work(out: Path) -> Receipt:
+            from pipeline.encode import encode, open_encoder
+
+            opened = open_encoder(manifest, home, shard=number, cache=context.store.root / "weights.json")
+            return encode(path, out, opened, partial(context.listen, corpus))
+
+        return context.entry("encode", "pipeline.encode", config, [pool.files[path.name]["sha256"]], work)
+
+    if context.rehearsal and not pool.files:  # not made yet, so nobody knows its shards
+        return [context.entry("encode", "pipeline.encode", config, [pool.key], lambda _: {})]
+    from pipeline.encode.device import gpus
+
+    numbers = range(len(pool.paths("pool-*.parquet")))
+    with ThreadPoolExecutor(max(1, 0 if context.rehearsal else gpus())) as devices:
+        return list(devices.map(shard, numbers))
+
+
+def mine_step(
+    context: ScoringContext,
+    group: Sequence[Corpus],
+    pools: Mapping[str, Entry],
+    vectors: Mapping[str, Sequence[Vectors]],
+) -> Entry:
+    """Candidates of the corpora of `group`, which share one pool. vectors: per corpus those of each encoder."""
+    config, rule = context.recipe.mine, context.recipe.rule
+
+    def work(out: Path) -> Receipt:
+        from pipeline.mine import Known, MineInput, mine
+
+        inputs = [
+            MineInput(
+                c.name,
+                c.symmetric,
+                _data(context, c),
+                _labelled(context, c),
+                pools[c.name].paths("pool-*.parquet"),
+                [entry.path / "vectors.npy" for entry in vectors[c.name][0]],
+                frozenset(c.code_sides),
+            )
+            for c in group
+        ]
+        known = [
+            Known(
+                c.name,
+                c.symmetric,
+                context.base.folder / "evidence" / f"{c.name}.parquet",
+                _labelled(context, c),
+                frozenset(c.code_sides),
+            )
+            for c in context.corpora
+        ]
+        veto = [[entry.path / "vectors.npy" for entry in vectors[c.name][1]] for c in group] if config.veto else None
+        return mine(inputs, known, out, config, rule, veto=veto)
+
+    told = {
+        "mine": config.model_dump(mode="json", exclude={"veto"}),
+        "rule": rule.model_dump(mode="json"),
+        "group": [c.name for c in group],
+        "corpora": [[c.name, c.symmetric, sorted(c.code_sides)] for c in context.corpora],
+    }
+    keys = [key for c in group for key in (pools[c.name].key, *(e.key for one in vectors[c.name] for e in one))]
+    files = [f for c in group for f in context.told(f"data/{c.name}/")]
+    return context.entry("mine", "pipeline.mine", told, [*keys, *files, *context.told("evidence/", "labelled/")], work)
+
+
+def score_step(
+    context: ScoringContext, corpus: Corpus, group: Sequence[Corpus], pools: Mapping[str, Entry], mined: Entry
+) -> Entry:
+    """The records of one corpus with their negatives and scores."""
+    rule, config, terms = context.recipe.rule, context.recipe.score, miner_terms(context)
+
+    def work(out: Path) -> Receipt:
+        from pipeline.score import PoolPart, ScoreInput, score
+
+        parts = [
+            PoolPart(
+                c.name,
+                pools[c.name].paths("pool-*.parquet"),
+                _data(context, c),
+                mined.paths(f"{c.name}/pairs-*.parquet"),
+            )
+            for c in group
+        ]
+        given = ScoreInput(
+            corpus.name,
+            parts,
+            mined.paths(f"{corpus.name}/candidates-*.parquet"),
+            _labelled(context, corpus),
+            mined.paths(f"{corpus.name}/labelled-scores.parquet"),
+            mined.receipt["corpora"][corpus.name],
+            terms,
+        )
+        return score(given, out, rule, config)
+
+    told: dict[str, Any] = {
+        "corpus": corpus.name,
+        "rule": rule.model_dump(mode="json"),
+        "score": config.model_dump(mode="json"),
+        "miner": terms.model_dump(),
+    }
+    files = [f for c in group for f in context.told(f"data/{c.name}/")]
+    keys = [mined.key, *(pools[c.name].key for c in group), *files, *context.told(f"labelled/{corpus.name}.parquet")]
+    return context.entry("score", "pipeline.score", told, keys, work)
+
+
+def miner_terms(context: ScoringContext) -> RowTerms:
+    """What the encoders' terms say of what they chose."""
+    raise NotImplementedError
+
+
+def _data(context: ScoringContext, corpus: Corpus) -> list[Path]:
+    return context.paths(f"data/{corpus.name}/")
+
+
+def _labelled(context: ScoringContext, corpus: Corpus) -> list[Path]:
+    return context.paths(f"labelled/{corpus.name}.parquet")
