@@ -14,8 +14,6 @@ from pipeline.errors import CountError
 from pipeline.licence import UseClass
 from pipeline.normalize import key_hash
 
-_RANKS = {"old": [use.value for use in UseClass], "new": list(range(3)), "return_dtype": pl.UInt8}
-
 
 @dataclass(frozen=True)
 class Gold:
@@ -39,7 +37,7 @@ class Gold:
         return asked.join(both, on=["text", "other"], how="left", maintain_order="left").drop("text", "other")
 
 
-def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], records: NDArray[np.float64]) -> Gold:
+def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], records: NDArray[np.float32]) -> Gold:
     """The judged pairs of a corpus: its labelled rows with their cosines.
 
     A gold score counts before a label; its scale ends at the highest that rows or records (`records`: their gold
@@ -54,8 +52,8 @@ def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], re
             f"it has {rows.height} labelled rows, but {scores.len()} scores for them",
             "candidates and labelled rows are of different builds: build again",
         )
-    highest = [float(v) for v in (rows["score"].max(), records.max(initial=1)) if isinstance(v, int | float)]
-    scale = max(1.0, *highest)
+    golds = rows["score"].drop_nulls().to_numpy()
+    scale = float(max(golds.max(initial=1), records.max(initial=1)))
     rows = rows.with_columns(
         cosine=scores,
         value=pl.coalesce(pl.col("score").cast(pl.Float64) / scale, pl.col("label").cast(pl.Float64)).clip(0, 1),
@@ -63,9 +61,7 @@ def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], re
     )
     judged = rows.drop_nulls(["cosine", "value"])
     pairs = (
-        rows.sort(
-            pl.col("commercial").replace_strict(**_RANKS), pl.col("redistribute").replace_strict(**_RANKS), "record_id"
-        )
+        rows.sort(_rank("commercial"), _rank("redistribute"), "record_id")
         .group_by("text", "other", maintain_order=True)
         .agg(
             pl.when(pl.col("value").drop_nulls().n_unique() == 1).then(pl.col("value").max()).alias("value"),
@@ -73,6 +69,10 @@ def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], re
         )
     )
     return Gold(pairs, scale, judged["cosine"].to_numpy(), judged["value"].to_numpy())
+
+
+def _rank(column: str) -> pl.Expr:
+    return pl.col(column).cast(pl.Enum([use.value for use in UseClass])).to_physical()
 
 
 _NO_ROWS = pl.DataFrame(

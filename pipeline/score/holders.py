@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
 from numba import njit
 from numpy.typing import NDArray
 
@@ -36,6 +37,16 @@ class PoolPart:
     data: Sequence[Path]
     pairs: Sequence[Path]
     terms: Sequence[Path] = ()
+
+    def prove(self) -> None:
+        """Raise CountError where the lists are not positional to each other."""
+        rows = [[pq.read_metadata(path).num_rows for path in paths] for paths in (self.data, self.pairs, self.terms)]
+        if rows[0] != rows[1] or (self.terms and rows[0] != rows[2]):
+            raise CountError(
+                self.corpus,
+                f"its data, pairs and terms hold {', '.join(str(sum(r)) for r in rows)} rows",
+                "candidates and data are of different builds: build again",
+            )
 
     def terms_of(self, shard: int) -> pl.DataFrame:
         """licence_id, commercial and redistribute of the records of one shard."""
@@ -65,15 +76,13 @@ class Codes:
 
     def of(self, column: pl.Series) -> NDArray[np.uint16]:
         self.names += [name for name in column.unique(maintain_order=True) if name not in self.names]
-        codes = column.replace_strict(self.names, list(range(len(self.names))), return_dtype=pl.UInt16)
-        return codes.to_numpy()
+        return np.array(column.cast(pl.Enum(self.names)).to_physical(), np.uint16)
 
 
 def freest_holders(parts: Sequence[PoolPart], same: NDArray[np.uint32], licences: Codes) -> Holders:
     """The freest holder of every text of a pool: by commercial use, redistribution, order of corpora, record_id.
 
-    `same`: per number the first under which that text stands. 21 bytes per text of the pool are held. Raises
-    CountError where `pairs` and `data` do not match.
+    `same`: per number the first under which that text stands. 21 bytes per text of the pool are held.
     """
     n = len(same)
     found = Holders(
@@ -88,12 +97,6 @@ def freest_holders(parts: Sequence[PoolPart], same: NDArray[np.uint32], licences
         for shard, path in enumerate(part.data):
             pairs = pl.read_parquet(part.pairs[shard], columns=["text", "pos"])
             ids = pl.read_parquet(path, columns=["record_id"])["record_id"]
-            if pairs.height != ids.len():
-                raise CountError(
-                    part.corpus,
-                    f"{path.name} has {ids.len()} records, its pairs {pairs.height}",
-                    "candidates and data are of different builds: build again",
-                )
             terms = part.terms_of(shard)
             freedom = 3 * class_codes(terms["commercial"]) + class_codes(terms["redistribute"])
             record, licence = record_halves(ids), licences.of(terms["licence_id"])
@@ -105,7 +108,7 @@ def freest_holders(parts: Sequence[PoolPart], same: NDArray[np.uint32], licences
 
 def class_codes(classes: pl.Series) -> NDArray[np.uint8]:
     """Use classes as their ranks."""
-    return classes.replace_strict(CLASSES, list(range(3)), return_dtype=pl.UInt8).to_numpy()
+    return np.array(classes.cast(pl.Enum(CLASSES)).to_physical(), np.uint8)
 
 
 def record_halves(ids: pl.Series) -> NDArray[np.uint64]:

@@ -17,6 +17,16 @@ from pipeline.mine.rule import ORIGINS, Found, Given, select
 from pipeline.score.holders import record_halves
 
 
+class Taken(NamedTuple):
+    """The negatives of some records, record after record. `of`: the record's place among them, int64."""
+
+    of: NDArray[np.int64]
+    ids: NDArray[np.uint32]
+    scores: NDArray[np.float32]
+    ranks: NDArray[np.int32]
+    origins: NDArray[np.uint8]
+
+
 class Negatives(NamedTuple):
     """The pairs of a corpus and what was selected for them; row i speaks of the corpus' i-th record.
 
@@ -32,6 +42,14 @@ class Negatives(NamedTuple):
     scores: NDArray[np.float32]
     ranks: NDArray[np.int32]
     origins: NDArray[np.uint8]
+
+    def of(self, rows: slice) -> Taken:
+        """Those of these records."""
+        taken = np.arange(self.ids.shape[1]) < self.counts[rows, None]
+        of = np.repeat(np.arange(len(taken)), self.counts[rows])
+        return Taken(
+            of, self.ids[rows][taken], self.scores[rows][taken], self.ranks[rows][taken], self.origins[rows][taken]
+        )
 
     def chosen(self) -> NDArray[np.uint32]:
         """The numbers of all texts that are a negative of some record, rising."""
@@ -105,9 +123,9 @@ def _given(column: pl.Series) -> Given:
     """The given negatives of all records."""
     counts = column.list.len().to_numpy().astype(np.int64)
     items = column.explode(empty_as_null=False, keep_nulls=False).struct.unnest()
-    origins = items["origin"].replace_strict(list(ORIGINS), list(range(len(ORIGINS))), return_dtype=pl.UInt8)
+    origins = np.array(items["origin"].cast(pl.Enum(ORIGINS)).to_physical(), np.uint8)
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return Given(offsets, items["id"].to_numpy(), items["score"].to_numpy(), origins.to_numpy())
+    return Given(offsets, items["id"].to_numpy(), items["score"].to_numpy(), origins)
 
 
 def _rows_of(given: Given, rows: NDArray[np.int64]) -> Given:

@@ -12,7 +12,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.errors import CountError
 from pipeline.licence import RowTerms
 from pipeline.manifest.settings import RuleConfig, ScoreConfig
 from pipeline.record import DATA_SCHEMA, SCORED_SCHEMA, shard_name
@@ -60,6 +59,8 @@ def score(given: ScoreInput, out: Path, rule: RuleConfig, config: ScoreConfig) -
     negatives, what the cut is like (hardness, ranks), and the curve. Raises CountError where inputs do not match.
     """
     own = given.own
+    for part in given.pool:
+        part.prove()
     mu = float(given.mined["mu"])
     negatives = select_negatives(own.data, own.pairs, given.candidates, rule, mu)
     shards = [path for part in given.pool for path in part.pool]
@@ -91,18 +92,14 @@ def score(given: ScoreInput, out: Path, rule: RuleConfig, config: ScoreConfig) -
             pq.ParquetWriter(out / path.name, SCORED_SCHEMA, compression="zstd", write_statistics=True) as writer,
         ):
             rows = _Rows(file)
-            if first + rows.left > len(negatives.counts) or rows.left != terms.height:
-                raise _torn(given.corpus, path.name)
             for start, stop in scorer.groups(first, first + rows.left):
                 told = terms.slice(start - first, stop - start)
-                table, bound = scorer.table(rows.take(stop - start), told, start)
+                table, negative_licences = scorer.table(rows.take(stop - start), told, start)
                 writer.write_table(table, row_group_size=table.num_rows)
                 profile.add(table)
-                mix.add(table, bound)
+                mix.add(table, negative_licences)
             first += terms.height
         write_parquet(out / shard_name("terms", shard), terms.to_arrow().cast(_TERMS_SCHEMA))
-    if first != len(negatives.counts):
-        raise _torn(given.corpus, "data")
     text_file.unlink()
     return {
         **profile.told(),
@@ -126,11 +123,11 @@ class _Mix:
         self.records: dict[str, int] = {}
         self.negatives: dict[str, int] = {}
 
-    def add(self, table: pa.Table, bound: pl.DataFrame) -> None:
+    def add(self, table: pa.Table, negatives: pl.Series) -> None:
         terms = pl.DataFrame(table.select(["licence_id", "commercial"]))
         for licence, use, n in terms.group_by("licence_id", "commercial").len().iter_rows():
             self.records[f"{licence} ({use})"] = self.records.get(f"{licence} ({use})", 0) + n
-        for licence, n in bound.group_by("licence_id").len().iter_rows():
+        for licence, n in negatives.value_counts().iter_rows():
             self.negatives[licence] = self.negatives.get(licence, 0) + n
 
 
@@ -148,9 +145,3 @@ class _Rows:
         taken, self._held = self._held.slice(0, rows), self._held.slice(rows)
         self.left -= rows
         return taken.combine_chunks()
-
-
-def _torn(corpus: str, name: str) -> CountError:
-    return CountError(
-        corpus, f"{name} and its pairs differ in length", "candidates and data are of different builds: build again"
-    )

@@ -29,10 +29,6 @@ class TextFile(NamedTuple):
     lengths: NDArray[np.int64]
     hashes: NDArray[np.uint64]
 
-    def bytes_of(self, ids: NDArray[np.uint32]) -> NDArray[np.int64]:
-        """UTF-8 bytes of each of these texts."""
-        return self.lengths[ids]
-
     def take(self, ids: NDArray[np.uint32]) -> pa.StringArray:
         """These texts, in this order; fewer than 2 GiB of them at a time."""
         offsets = np.zeros(len(ids) + 1, np.int32)
