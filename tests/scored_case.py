@@ -29,10 +29,7 @@ TERMS = {
     "nc": ("CC-BY-NC-4.0", "forbidden", "allowed"),
     "web": ("NOASSERTION", "unknown", "unknown"),
 }
-NOUNS = (
-    "信用卡 花呗 借呗 余额宝 手机 密码 账单 贷款 利息 额度 "
-    "银行卡 邮箱 快递 退款 订单 发票 医保 社保 护照 驾照"
-).split()
+NOUNS = [
     "信用卡",
     "花呗",
     "借呗",
