@@ -223,10 +223,16 @@ def preview(
     """Pairs of a build, for the eye."""
     from rich.markup import escape
 
+    from pipeline.report.negatives import has_scores, negatives_view
     from pipeline.report.opened import open_build
     from pipeline.report.preview import preview as samples
 
-    for name, frame in samples(open_build(folder), corpus, n):
+    build = open_build(folder)
+    if has_scores(build):
+        for view in negatives_view(build, n, corpus):
+            out.print(view)
+        return
+    for name, frame in samples(build, corpus, n):
         with_neg = bool(frame["text_neg"].list.len().sum())
         prompts = ", ".join(sorted(set(frame["prompt"]) - {""}))
         table = Table(
@@ -238,6 +244,22 @@ def preview(
             told = [row["text"], row["text_pos"], *([" / ".join(row["text_neg"])] if with_neg else [])]
             table.add_row(*(escape(_cut(text)) for text in told))
         out.print(table)
+
+
+@app.command()
+def negatives(
+    folder: Annotated[Path, typer.Argument(help="A build with scores.")],
+    rule: Annotated[list[str], typer.Option("--rule", help="A setting of the rule to change: p=0.9; repeatable.")],
+    to: Annotated[Path | None, typer.Option("--out", help="Where the new build goes; beside the old one.")] = None,
+) -> None:
+    """Cut the hard negatives of a build anew by another rule, from the candidates it keeps."""
+    from pipeline.recut import recut
+    from pipeline.report.negatives import cut_table
+    from pipeline.report.opened import open_build
+
+    cut = recut(open_build(folder), rule, to)
+    out.print(cut_table(cut.before, cut.after))
+    _say(f"{'Cut' if cut.changed else 'Nothing changed'}: {cut.folder}")
 
 
 def main() -> None:

@@ -1,0 +1,102 @@
+"""Hard negatives for the eye: texts with their positive and negatives, and what a cut is like, as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+from pipeline.errors import UsageError
+from pipeline.report.opened import Build
+
+#: Characters of a text that are shown.
+SHOWN = 120
+#: How terms look: what may not be used freely stands out.
+COLOURS = {"allowed": "green", "unknown": "yellow", "forbidden": "red"}
+
+
+def has_scores(build: Build) -> bool:
+    return "score" in build.receipt
+
+
+def negatives_view(build: Build, n: int = 3, corpus: str | None = None) -> list[Table]:
+    """Per corpus, `n` texts at even distances (the same ones every time), each with its positive and its negatives.
+
+    Raises UsageError for a build without scores, or a corpus that it does not hold.
+    """
+    if not has_scores(build):
+        raise UsageError(str(build.folder), "this build has no scores", "give one of a recipe with a base")
+    if corpus is not None and corpus not in build.corpora:
+        cure = f"choose one of: {', '.join(build.corpora)}"
+        raise UsageError(str(build.folder), f"corpus {corpus} is not part of this build", cure)
+    return [_view(build, name, n) for name in ([corpus] if corpus else build.corpora)]
+
+
+def _view(build: Build, corpus: str, n: int) -> Table:
+    table = Table(
+        title=f"{corpus}: texts, positives and hard negatives",
+        title_justify="left",
+        header_style="bold",
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        expand=True,
+    )
+    table.add_column("", no_wrap=True)
+    table.add_column("text", ratio=1, overflow="fold")
+    for name in ("score", "calibrated", "rank"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("licence", no_wrap=True)
+    for row in _samples(build, corpus, n):
+        table.add_row("text", _cut(row["text"]), "", "", "", "", style="bold")
+        # The name is the text's own licence, the colour what the record with its negatives may be used for.
+        licence = f"[{COLOURS[row['commercial']]}]{escape(row['licence_id'])}[/]"
+        scores = _score(row["score_pos"]), _score(row["calibrated_pos"])
+        table.add_row("positive", _cut(row["text_pos"]), *scores, "", licence, style="green")
+        for i, neg in enumerate(row["neg"]):
+            scores = _score(neg["score"]), _score(neg["calibrated"])
+            rank = "" if neg["rank"] is None else str(neg["rank"])
+            is_last = i == len(row["neg"]) - 1
+            table.add_row(
+                neg["origin"], _cut(neg["text"]), *scores, rank, escape(neg["licence_id"]), end_section=is_last
+            )
+        if not row["neg"]:
+            table.add_row("", "(no negative is eligible under the rule)", "", "", "", "", style="dim", end_section=True)
+    return table
+
+
+def _samples(build: Build, corpus: str, n: int) -> list[dict[str, Any]]:
+    columns = ["text", "text_pos", "score_pos", "calibrated_pos", "licence_id", "commercial", "neg"]
+    frame = pl.scan_parquet(build.data(corpus)).select(columns)
+    rows = int(frame.select(pl.len()).collect().item())
+    chosen = [frame.slice(at, 1) for at in range(0, rows, max(1, rows // n))[:n]]
+    return pl.concat(chosen).collect().to_dicts() if chosen else []
+
+
+def cut_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
+    """What a cut is like, corpus by corpus, before and after: fill, hardness, rank of the first mined negative."""
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("corpus", no_wrap=True, overflow="ellipsis")
+    for name in ("records", "negatives", "fill", "hardness", "median first rank"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for corpus, new in after.items():
+        old = before[corpus]
+        negatives = [f"{sum(one['negatives'].values()):,}" for one in (old, new)]
+        fill = [f"{one['fill']:.1%}" for one in (old, new)]
+        hardness = ["-" if one["hardness"] is None else f"{one['hardness']:.3f}" for one in (old, new)]
+        first = ["-" if one["median_first_rank"] is None else str(one["median_first_rank"]) for one in (old, new)]
+        changes = (f"{a} → {b}" for a, b in (negatives, fill, hardness, first))
+        table.add_row(corpus, f"{new['records']:,}", *changes)
+    return table
+
+
+def _score(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return escape(text if len(text) <= SHOWN else text[:SHOWN] + "…")
