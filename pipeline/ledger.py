@@ -10,7 +10,7 @@ from pipeline.errors import CountError, DriftError
 from pipeline.manifest.corpus import Corpus
 
 #: Stages that remove records, in the order they are applied.
-STAGES = ("tombstone", "quality", "decontaminate", "licence", "dedupe", "cap")
+STAGES = ("tombstone", "quality", "decontaminate", "consistency", "licence", "dedupe", "cap")
 
 
 @dataclass(frozen=True)

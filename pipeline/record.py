@@ -68,6 +68,10 @@ MARK_SCHEMA = pa.schema(
     ]
 )
 
+#: Consistency gives no verdict: `resolve` holds `rank` against the recipe, so a change there ranks nothing again. `rank`
+#: is that of the positive among the texts of its corpus (1 is the nearest), `score` the cosine of the pair.
+CONSISTENCY_SCHEMA = pa.schema([*MARK_SCHEMA, pa.field("rank", pa.int32()), pa.field("score", pa.float32())])
+
 #: Why each removed record was removed; one row per removed record.
 LEDGER_SCHEMA = pa.schema(
     [

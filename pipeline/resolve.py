@@ -31,10 +31,14 @@ from pipeline.store import Receipt
 
 
 class ResolveConfig(Strict):
-    """`usable: false` in a rank removes the records of that sub-source (a recipe by use class)."""
+    """`usable: false` in a rank removes the records of that sub-source (a recipe by use class).
+
+    `top`: records whose marks hold a higher rank of consistency are removed.
+    """
 
     threshold: float
     cap: CapConfig | None = None
+    top: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def resolve(
 
     `edges`: class_a, class_b, similarity, swapped, as dedupe writes them. Returns counts per corpus, stage and reason.
     """
-    frame = pl.concat([_records(i, place, tombstones) for place, i in enumerate(inputs)])
+    frame = pl.concat([_records(i, place, tombstones, config.top) for place, i in enumerate(inputs)])
     # Priority is a total order: record_id is unique, so the outcome does not depend on how rows arrived.
     order = frame.select(pl.arg_sort_by("commercial", "redistribute", "grade", "place", "record_id").alias("order"))[
         "order"
@@ -74,7 +78,7 @@ def resolve(
     return receipt
 
 
-def _records(given: ResolveInput, place: int, tombstones: frozenset[str]) -> pl.DataFrame:
+def _records(given: ResolveInput, place: int, tombstones: frozenset[str], top: int | None) -> pl.DataFrame:
     """One row per record: identity, priority, class and what the marks say already."""
     text = pl.concat([pl.read_parquet(p, columns=["record_id", "sub_source", "quality_score"]) for p in given.text])
     classes = pl.concat([pl.read_parquet(p, columns=["class_id", "text_key", "pos_key"]) for p in given.classes])
@@ -104,7 +108,7 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str]) -> pl.
         similarity=pl.lit(None, pl.Float32),
     )
     for stage, paths in given.marks.items():
-        marks = pl.concat([pl.read_parquet(p, columns=["reason", "against", "similarity"]) for p in paths])
+        marks = pl.concat([_marks(p, top) for p in paths])
         hit = pl.col("stage").is_null() & pl.col("mark_reason").is_not_null()
         frame = (
             frame.with_columns(
@@ -124,6 +128,19 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str]) -> pl.
         reason=pl.when(unusable).then(pl.lit("use_class")).otherwise("reason"),
         duplicate_of=nothing,
     ).drop("usable", "sub_source", "pos_key")
+
+
+def _marks(path: Path, top: int | None) -> pl.DataFrame:
+    """A stage's verdicts; where it gives ranks, the verdict on them."""
+    if "rank" not in pq.read_schema(path).names:
+        return pl.read_parquet(path, columns=["reason", "against", "similarity"])
+    ranked = pl.read_parquet(path, columns=["rank", "score"])
+    over = pl.col("rank") > top if top is not None else pl.lit(False)
+    return ranked.select(
+        reason=pl.when(over).then(pl.lit("rank")),
+        against=pl.lit(None, pl.String),
+        similarity=pl.when(over).then("score"),
+    )
 
 
 def _dedupe(frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame) -> pl.DataFrame:

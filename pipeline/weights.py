@@ -63,12 +63,13 @@ def identify(
     """
     folder = model_folder(manifest, home, offline=offline)
     hashes = _Hashes(cache)
+    revision: str | None
     if isinstance(manifest.source, PackageModel):
         files = package_files(manifest)
         revision = importlib.metadata.version(manifest.source.package)
         prompts = manifest.prompts or Prompts(text="query: ", text_pos="passage: ")
         # Layout of the file: magic, version, then seven int32, the hidden size first.
-        dimension, pooling = struct.unpack_from("<i", files[0].open("rb").read(12), 8)[0], "mean"
+        dimension, pooling = struct.unpack_from("<i", _beginning(files[0], 12), 8)[0], "mean"
     else:
         files = _deciding(manifest, folder)
         revision = folder.name if isinstance(manifest.source, HubModel) else None
@@ -152,6 +153,11 @@ def _deciding(manifest: EncoderManifest, folder: Path) -> list[Path]:
         cause = f"{folder} holds no model: config.json or modules.json, and *.safetensors, are needed"
         raise SourceError(f"encoder {manifest.name}", cause, "name the folder of a sentence-transformers model")
     return [folder / name for name in files]
+
+
+def _beginning(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
 
 
 def _any(name: str, patterns: tuple[str, ...]) -> bool:
