@@ -40,7 +40,7 @@ class Progress:
                 self._console.print(f"{stage:<14}{corpus:<24}{state:<8}{seconds:8.1f} s", highlight=False, markup=False)
             return
         task = self._tasks.get(stage)
-        if task is None:  # the index of a benchmark, made beside the corpora
+        if task is None:  # of the benchmarks: index, protect
             return
         if state == "started":
             self._bars.start_task(task)
