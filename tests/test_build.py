@@ -158,7 +158,7 @@ def test_a_model_declares_what_its_corpora_overlap_and_what_was_only_flagged(man
     assert declared == {"BQ": ["one", "two"], "PAWSX": ["one"]}
     exam = {"name": "exam", "task": "Exam", "source": {"kind": "local", "root": "../files"}, "splits": ["test"]}
     rows = {
-        "queries": [{"id": "q", "text": "自行车链条掉了该怎么办呢"}],
+        "queries": [{"id": "q", "text": "怎样学好书法"}],
         "docs": [{"id": "d", "text": "先把链条挂回后轮"}],
         "judged": [{"q": "q", "d": "d"}, {"q": "q", "d": "gone"}],
     }
@@ -171,7 +171,7 @@ def test_a_model_declares_what_its_corpora_overlap_and_what_was_only_flagged(man
     parts[0] |= {"texts": [{"role": "query", "id": "id", "text": "text"}]}
     parts[1] |= {"texts": [{"role": "passage", "id": "id", "text": "text"}]}
     parts[2] |= {"judges": {"query": "q", "document": "d"}}
-    settings = {"name": "small", "decontaminate": {"benchmarks": ["exam"], "policy": "flag"}}
+    settings = {"name": "small", "decontaminate": {"benchmarks": ["exam"], "policy": "flag", "min_chars": 6}}
     write_manifests(manifests, [], settings, [exam | {"parts": parts}])
     path, _, outcome = run(manifests, tmp_path)
     assert outcome.warnings == ["benchmark Exam: 1 of 2 relevant judgements name a query or document that is not there"]
