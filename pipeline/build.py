@@ -201,6 +201,7 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
             continue
         outcome.entries["index", benchmark.task] = entry
         outcome.fetched[known_as(benchmark)] = benchmarks[benchmark.name].result()
+        outcome.warnings += _unjoined(benchmark, entry)
     there = {task: entry for (stage, task), entry in outcome.entries.items() if stage == "index"}
     protected = runner.submit("protect", "all", protect_step, context, there)
     decontaminated = {
@@ -263,6 +264,15 @@ def count(outcome: Outcome) -> None:
 
 def _gap(name: str, stage: str, error: CurationError) -> Gap:
     return Gap(name, stage, f"{error.place}: {error.cause}", error.cure)
+
+
+def _unjoined(benchmark: Benchmark, entry: Entry) -> list[str]:
+    judged = entry.receipt.get("judged")
+    if not judged or judged["joined"] == judged["relevant"]:
+        return []
+    missing = judged["relevant"] - judged["joined"]
+    told = f"{missing:,} of {judged['relevant']:,} relevant judgements name a query or document that is not there"
+    return [f"benchmark {benchmark.task}: {told}"]
 
 
 def _enough(recipe: Recipe, whole: Sequence[Corpus], gaps: Sequence[Gap], strict: bool) -> None:

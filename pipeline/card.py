@@ -14,7 +14,7 @@ from typing import Any
 
 import jinja2
 
-from pipeline.ledger import STAGES, Funnel, total
+from pipeline.ledger import STAGES, Funnel, Leak, total
 from pipeline.licence import Evidence, Terms, UseClass
 from pipeline.manifest.corpus import Corpus
 from pipeline.record import DATA_SCHEMA
@@ -124,14 +124,14 @@ def render_card(
     receipt: Mapping[str, Any],
     funnels: Sequence[Funnel],
     *,
-    benchmark_losses: Mapping[str, Mapping[str, int]] | None = None,
+    leaks: Sequence[Leak] = (),
     published: Mapping[str, int] | None = None,
     repo: str | None = None,
 ) -> str:
     """README.md of a build: YAML for the Hub, then what the dataset is, where it comes from and what it lacks.
 
-    `benchmark_losses`: task -> reason -> records removed. `published`: records per corpus that this copy holds, where
-    it holds fewer than the build (corpora of 0 are named but get no config). `repo`: the Hub repository it is made for.
+    `leaks`: benchmark text by task and role. `published`: records per corpus that this copy holds, where it holds fewer
+    than the build (corpora of 0 are named but get no config). `repo`: the Hub repository it is made for.
     """
     held = {f.corpus: f.kept for f in funnels} if published is None else dict(published)
     kept = [c for c in corpora if held.get(c.name)]
@@ -154,7 +154,7 @@ def render_card(
         "uses": [(use, sum(s.records for s in mix if s.commercial == use)) for use in UseClass],
         "decontaminated": _dropped_leaks(receipt),
         "parts": list(parts_of(kept)),
-        "benchmark_losses": dict(benchmark_losses or {}),
+        "leaks": list(leaks),
         "lean": LEAN,
         "columns": [(name, str(DATA_SCHEMA.field(name).type), meaning) for name, meaning in COLUMNS.items()],
         "weak": [c.name for c in kept if c.weak],

@@ -75,6 +75,63 @@ def total(funnels: Iterable[Funnel]) -> Funnel:
     return Funnel("all", **sums, removed=removed, labelled_removed=labelled_removed)
 
 
+#: What the text that a record was removed for is in its benchmark, by the reason in the ledger.
+ROLES = {
+    "benchmark_query": "query",
+    "benchmark_joined": "query",
+    "benchmark_inside": "query",
+    "benchmark_pair": "pair",
+}
+#: The same by the flag of a kept record; `negative` was taken out of the record singly.
+FLAGGED_ROLES = {
+    "benchmark_positive": "positive",
+    "corpus_overlap": "passage",
+    "benchmark_negative": "negative",
+    "contaminated": "query or pair",
+}
+KINDS = ("exact", "edited", "embedded")
+
+
+@dataclass
+class Leak:
+    """Records that hold text of one task in one role: removed ones by how they hold it, and kept ones with a flag."""
+
+    task: str
+    role: str
+    exact: int = 0
+    edited: int = 0
+    embedded: int = 0
+    flagged: int = 0
+
+    @property
+    def removed(self) -> int:
+        return self.exact + self.edited + self.embedded
+
+
+def leaks_of(removed: Mapping[str, Mapping[str, Mapping[str, int]]], flags: Mapping[str, int]) -> list[Leak]:
+    """Leaks by task and role from the removed records (task -> reason -> kind -> records) and the flags of kept ones.
+
+    >>> told = leaks_of({"BQ": {"benchmark_query": {"exact": 2, "edited": 1}}}, {"corpus_overlap:BQ": 4, "markup": 3})
+    >>> [(leak.task, leak.role, leak.removed, leak.flagged) for leak in told]
+    [('BQ', 'passage', 0, 4), ('BQ', 'query', 3, 0)]
+    """
+    found: dict[tuple[str, str], Leak] = {}
+
+    def leak(task: str, role: str) -> Leak:
+        return found.setdefault((task, role), Leak(task, role))
+
+    for task, reasons in removed.items():
+        for reason, kinds in reasons.items():
+            for kind, records in kinds.items():
+                of = leak(task, ROLES.get(reason, reason))
+                setattr(of, kind, getattr(of, kind) + records)
+    for flag, records in flags.items():
+        name, _, task = flag.partition(":")
+        if task and name in FLAGGED_ROLES:
+            leak(task, FLAGGED_ROLES[name]).flagged += records
+    return [found[key] for key in sorted(found)]
+
+
 def hold_counts(corpus: Corpus, totals: Mapping[str, int]) -> list[str]:
     """Hold the counts of a whole conversion against the manifest's `expect`; the warnings for claimed ones.
 

@@ -12,7 +12,7 @@ from pipeline.build import Outcome
 from pipeline.card import render_attribution, render_card
 from pipeline.folder import readable_json, write_folder
 from pipeline.ledger import total
-from pipeline.report.page import benchmark_losses, render_page
+from pipeline.report.page import Profiles, all_leaks, render_page
 from pipeline.report.profile import profile_of
 from pipeline.source import Fetched
 from pipeline.store import library_versions
@@ -46,10 +46,15 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: lis
     """
     context = outcome.context
     target = out / folder_name(context.recipe.name, only, context.sample)
-    whole = total(outcome.funnels.values()).told()
-    funnel = readable_json({"corpora": [f.told() for f in outcome.funnels.values()], "all": whole})
-    told = _receipt(outcome, only)
-    papers = {"funnel.json": funnel, **_papers(outcome, told)}
+    profiles = {n: profile_of(context.store, outcome.entries["assemble", n]) for n in outcome.funnels}
+    leaks = {"all": all_leaks(profiles)} | {name: all_leaks({name: profiles[name]}) for name in profiles}
+    funnel = {
+        "corpora": [f.told() for f in outcome.funnels.values()],
+        "all": total(outcome.funnels.values()).told(),
+        "benchmarks": {name: [vars(leak) for leak in of] for name, of in leaks.items()},
+    }
+    told = _receipt(outcome, only, profiles)
+    papers = {"funnel.json": readable_json(funnel), **_papers(outcome, told, profiles)}
     changed = write_folder(target, context.store.root / "locks", _links(outcome), papers, told, _run(outcome, timings))
     return target, changed
 
@@ -75,12 +80,11 @@ def _links(outcome: Outcome) -> dict[str, tuple[Path, dict[str, Any]]]:
     return links
 
 
-def _papers(outcome: Outcome, receipt: dict[str, Any]) -> dict[str, bytes]:
+def _papers(outcome: Outcome, receipt: dict[str, Any], profiles: Profiles) -> dict[str, bytes]:
     """What people read: the card, the attributions, the report page."""
     funnels = list(outcome.funnels.values())
     corpora = [c for c in outcome.context.corpora if c.name in outcome.funnels]
-    profiles = {c.name: profile_of(outcome.context.store, outcome.entries["assemble", c.name]) for c in corpora}
-    card = render_card(corpora, receipt, funnels, benchmark_losses=benchmark_losses(profiles))
+    card = render_card(corpora, receipt, funnels, leaks=all_leaks(profiles))
     return {
         "README.md": card.encode(),
         "ATTRIBUTION.md": render_attribution(corpora).encode(),
@@ -88,7 +92,7 @@ def _papers(outcome: Outcome, receipt: dict[str, Any]) -> dict[str, bytes]:
     }
 
 
-def _receipt(outcome: Outcome, only: tuple[str, ...]) -> dict[str, Any]:
+def _receipt(outcome: Outcome, only: tuple[str, ...], profiles: Profiles) -> dict[str, Any]:
     """Everything a build is made of, and nothing of where or when it was made."""
     context = outcome.context
     return {
@@ -103,11 +107,28 @@ def _receipt(outcome: Outcome, only: tuple[str, ...]) -> dict[str, Any]:
         "gaps": [vars(gap) for gap in outcome.gaps],
         "warnings": outcome.warnings,
         "benchmarks": sorted(task for stage, task in outcome.entries if stage == "index"),
+        "training_datasets": _training_datasets(outcome, profiles),
     }
 
 
+def _training_datasets(outcome: Outcome, profiles: Profiles) -> dict[str, list[str]]:
+    """Benchmarks that a model trained on this build declares to mteb (`ModelMeta.training_datasets`) -> the corpora why.
+
+    A corpus that is a benchmark's training data, or from the same source, says so in `overlaps`, and it stays true after
+    its leaks were removed. Leaks that were only flagged count as well.
+    """
+    told: dict[str, set[str]] = {}
+    for corpus in outcome.context.corpora:
+        if corpus.name not in outcome.funnels or not outcome.funnels[corpus.name].kept:
+            continue
+        flags = (flag.partition(":") for flag in profiles[corpus.name]["flags"])
+        for task in [*corpus.overlaps, *(task for name, _, task in flags if name == "contaminated")]:
+            told.setdefault(task, set()).add(corpus.name)
+    return {task: sorted(corpora) for task, corpora in sorted(told.items())}
+
+
 def _locked(fetched: Fetched) -> dict[str, Any]:
-    """Where the files of one corpus came from and what they hold; why not from an earlier source, where there is one."""
+    """Where the files of a corpus or benchmark came from and what they hold; why not from an earlier source, if so."""
     told: dict[str, Any] = {
         "kind": fetched.kind,
         "place": fetched.place,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -148,6 +149,40 @@ def test_a_failing_corpus_leaves_a_named_gap_and_strict_fails(manifests: Path, t
         run(manifests, tmp_path, strict=True)
 
 
+def test_a_model_declares_what_its_corpora_overlap_and_what_was_only_flagged(manifests: Path, tmp_path: Path) -> None:
+    write_manifests(
+        manifests, [corpus("one", overlaps=["BQ", "PAWSX"]), corpus("two", licence=CLOSED, overlaps=["BQ"])]
+    )
+    path, _, _ = run(manifests, tmp_path)
+    declared = json.loads((path / "build.json").read_bytes())["training_datasets"]
+    assert declared == {"BQ": ["one", "two"], "PAWSX": ["one"]}
+    exam = {"name": "exam", "task": "Exam", "source": {"kind": "local", "root": "../files"}, "splits": ["test"]}
+    rows = {
+        "queries": [{"id": "q", "text": "怎样学好书法"}],
+        "docs": [{"id": "d", "text": "先把链条挂回后轮"}],
+        "judged": [{"q": "q", "d": "d"}, {"q": "q", "d": "gone"}],
+    }
+    for name, told in rows.items():
+        write_rows(manifests, name, told)
+    parts = [
+        {"files": {"test": f"{name}.jsonl"}, "layout": "jsonl", "columns": dict.fromkeys(told[0], "string")}
+        for name, told in rows.items()
+    ]
+    parts[0] |= {"texts": [{"role": "query", "id": "id", "text": "text"}]}
+    parts[1] |= {"texts": [{"role": "passage", "id": "id", "text": "text"}]}
+    parts[2] |= {"judges": {"query": "q", "document": "d"}}
+    settings = {"name": "small", "decontaminate": {"benchmarks": ["exam"], "policy": "flag", "min_chars": 6}}
+    write_manifests(manifests, [], settings, [exam | {"parts": parts}])
+    path, _, outcome = run(manifests, tmp_path)
+    assert outcome.warnings == ["benchmark Exam: 1 of 2 relevant judgements name a query or document that is not there"]
+    evidence = {name: pl.read_parquet(path / "evidence" / f"{name}.parquet") for name in ("one", "two")}
+    flagged = pl.col("flags").list.contains("contaminated:Exam")
+    holders = [name for name, frame in evidence.items() if frame.filter(flagged & pl.col("kept")).height]
+    assert holders
+    declared = json.loads((path / "build.json").read_bytes())["training_datasets"]
+    assert declared == {"BQ": ["one", "two"], "Exam": holders, "PAWSX": ["one"]}
+
+
 def test_a_benchmark_that_cannot_be_read_is_a_gap_and_never_claimed(manifests: Path, tmp_path: Path) -> None:
     part = {"files": {"test": "exam.txt"}, "layout": "txt", "texts": [{"role": "query", "text": "line"}]}
     exams = [
@@ -169,6 +204,10 @@ def test_a_benchmark_that_cannot_be_read_is_a_gap_and_never_claimed(manifests: P
     told = json.loads((path / "build.json").read_bytes())
     assert (told["benchmarks"], told["full"]) == (["held"], False)
     assert set(pl.read_parquet(path / "ledger" / "*.parquet")["benchmark"].drop_nulls()) == {"held"}
+    assert set(told["lock"]) == {"one", "two", "benchmark:held"}
+    (file,) = told["lock"]["benchmark:held"]["files"]
+    held = (manifests / "held" / "exam.txt").read_bytes()
+    assert (file["name"], file["sha256"], file["bytes"]) == ("exam.txt", hashlib.sha256(held).hexdigest(), len(held))
     with pytest.raises(BuildError, match="benchmark lost failed in index"):
         run(manifests, tmp_path, strict=True)
 

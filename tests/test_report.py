@@ -145,7 +145,7 @@ def test_the_bars_tell_the_same_numbers(whole: tuple[Path, Outcome], page: Html)
     }
     expected = {reason: n for reasons in told["removed"].values() for reason, n in reasons.items()}
     assert {reason: number(n) for reason, n in reasons.items()} == expected
-    assert cells(page, "benchmark-table") == [["Exam", "benchmark_query", "1"]]
+    assert cells(page, "benchmark-table") == [["Exam", "query", "1", "0", "0", "1", "0"]]
     assert set(expected) <= set(MEANINGS)
 
 
@@ -163,7 +163,7 @@ def test_samples_are_escaped_even_where_no_cleaner_was(whole: tuple[Path, Outcom
     folder, outcome = whole
     profiles = {name: measured(whole, name) for name in outcome.corpora}
     sample = {"record_id": EVIL, "text": EVIL, "text_pos": EVIL, "text_neg": [EVIL], "prompt": EVIL}
-    profiles["evil"] |= {"samples": [sample], "flags": {EVIL: 1}, "benchmarks": {EVIL: {EVIL: 1}}}
+    profiles["evil"] |= {"samples": [sample], "flags": {EVIL: 1}, "benchmarks": {EVIL: {EVIL: {"exact": 1}}}}
     page = Html(
         render_page(
             open_build(folder).receipt | {"warnings": [EVIL]},
@@ -228,7 +228,7 @@ def test_similarities_benchmarks_and_flags_are_the_ledgers(whole: tuple[Path, Ou
     told = measured(whole, "plain")
     assert told["similarity"] == {reason: dict(counts) for reason, counts in expected.items()}
     assert told["benchmarks"] == {}
-    assert measured(whole, "evil")["benchmarks"] == {"Exam": {"benchmark_query": 1}}
+    assert measured(whole, "evil")["benchmarks"] == {"Exam": {"benchmark_query": {"exact": 1}}}
     evidence = pl.read_parquet(whole[0] / "evidence" / "evil.parquet")
     flags = Counter(flag for kept, flags in evidence.select("kept", "flags").iter_rows() if kept for flag in flags)
     assert measured(whole, "evil")["flags"] == dict(flags)

@@ -29,7 +29,7 @@ class Judgements:
             is_relevant = pl.lit(True) if part.judges.where is None else pl.sql_expr(part.judges.where)
             for frame in frames(benchmark, file, part):
                 named = evaluate(benchmark, frame, file, columns, None)
-                relevant = frame.select(relevant=is_relevant)["relevant"].fill_null(False)
+                relevant = frame.with_columns(relevant=is_relevant)["relevant"].fill_null(False)
                 told.append(named.select("query", "document", relevant=relevant))
         every = pl.concat(told)
         self._judged = every.select(id="query").unique()

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from pipeline.card import Loss, licence_mix, losses_of, parts_of, rebuild_command
 from pipeline.errors import UsageError
-from pipeline.ledger import Funnel, total
+from pipeline.ledger import KINDS, Funnel, Leak, leaks_of, total
 from pipeline.licence import UseClass, strictest
 from pipeline.manifest.corpus import Corpus
 from pipeline.report.charts import Slice, bar, histogram, stacked
@@ -78,7 +78,7 @@ def render_page(
         "shares": _shares(funnels, known),
         "parts": list(parts_of(c for c in corpora if c.name in profiles)),
         "reasons": _reasons(whole),
-        "benchmarks": benchmark_losses(profiles),
+        "leaks": all_leaks(profiles),
         "flags": _flags(profiles),
         "lengths": [_lengths(profiles, side) for side in ("text", "text_pos")],
         "similarity": _similarity(profiles, float(receipt["recipe"]["dedupe"]["threshold"])),
@@ -98,14 +98,15 @@ def page_of(build: Build) -> Path:
     return page
 
 
-def benchmark_losses(profiles: Profiles) -> dict[str, dict[str, int]]:
-    """Benchmark task -> reason -> records removed, over all corpora."""
-    told: dict[str, dict[str, int]] = {}
+def all_leaks(profiles: Profiles) -> list[Leak]:
+    """Benchmark text by task and role, over all corpora."""
+    whole: dict[tuple[str, str], Leak] = {}
     for profile in profiles.values():
-        for task, reasons in profile["benchmarks"].items():
-            for reason, records in reasons.items():
-                told.setdefault(task, {})[reason] = told.get(task, {}).get(reason, 0) + records
-    return {task: dict(sorted(reasons.items())) for task, reasons in sorted(told.items())}
+        for one in leaks_of(profile["benchmarks"], profile["flags"]):
+            sum_ = whole.setdefault((one.task, one.role), Leak(one.task, one.role))
+            for name in (*KINDS, "flagged"):
+                setattr(sum_, name, getattr(sum_, name) + getattr(one, name))
+    return [whole[key] for key in sorted(whole)]
 
 
 def _funnel_bar(funnel: Funnel, losses: Sequence[Loss]) -> Markup:

@@ -49,7 +49,8 @@ def profile(data: list[Path], ledger: list[Path], evidence: list[Path]) -> dict[
     """Lengths and samples of the kept records, similarities and benchmarks of the removed ones, flags of the kept.
 
     `lengths[side]` counts records per lower end of a bin; `similarity[reason]` per hundredth, rounded down;
-    `benchmarks[task]` per reason. All keys are strings, as in JSON.
+    `benchmarks[task][reason]` per kind: an exact copy, an edited one, or text embedded in another. All keys are strings,
+    as in JSON.
     """
     return {
         "lengths": {side: _lengths(data, side) for side in ("text", "text_pos")},
@@ -95,18 +96,20 @@ def _similarity(ledger: list[Path]) -> dict[str, dict[str, int]]:
     return told
 
 
-def _benchmarks(ledger: list[Path]) -> dict[str, dict[str, int]]:
+def _benchmarks(ledger: list[Path]) -> dict[str, dict[str, dict[str, int]]]:
+    copied = pl.when(pl.col("similarity") == 1).then(pl.lit("exact")).otherwise(pl.lit("edited"))
+    kind = pl.when(pl.col("reason") == "benchmark_inside").then(pl.lit("embedded")).otherwise(copied)
     counted = (
         pl.scan_parquet(ledger)
         .filter(pl.col("benchmark").is_not_null())
-        .group_by("benchmark", "reason")
+        .group_by("benchmark", "reason", kind=kind)
         .agg(records=pl.len())
-        .sort("benchmark", "reason")
+        .sort("benchmark", "reason", "kind")
         .collect()
     )
-    told: dict[str, dict[str, int]] = {}
-    for task, reason, records in counted.iter_rows():
-        told.setdefault(task, {})[reason] = records
+    told: dict[str, dict[str, dict[str, int]]] = {}
+    for task, reason, how, records in counted.iter_rows():
+        told.setdefault(task, {}).setdefault(reason, {})[how] = records
     return told
 
 

@@ -74,7 +74,7 @@ class Progress:
                 self._line(stage, corpus, state, seconds)
             return
         task = self._stages.get(stage)
-        if task is None:  # the index of a benchmark, made beside the corpora
+        if task is None:  # of the benchmarks: index, protect
             return
         if state == "started":
             self._bars.start_task(task)
