@@ -15,12 +15,13 @@ from prefect.states import Completed
 from prefect.task_runners import TaskRunner
 from prefect.tasks import Task
 
-from pipeline.build import Pending
+from pipeline.encoding import Encoded
 from pipeline.errors import SourceError
 from pipeline.fetch import Moved
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.corpus import Corpus
-from pipeline.scoring import Encoding, ScoringContext
+from pipeline.runner import Pending
+from pipeline.scoring import ScoringContext
 from pipeline.source import Fetched
 from pipeline.steps import Context
 from pipeline.store import Entry
@@ -75,7 +76,7 @@ class Log:
             size = f"{moved.bytes:,}"
             get_run_logger().info("%s: %s, %s bytes in %.1f s", moved.corpus, moved.name, size, moved.seconds)
 
-    def encoded(self, corpus: str, progress: Encoding) -> None:
+    def encoded(self, corpus: str, progress: Encoded) -> None:
         """A line now and then."""
         if time.monotonic() - self._told < PAUSE_S:
             return

@@ -7,13 +7,12 @@ the store (a folder and a small receipt), never frames.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from pipeline.encoding import Encoders, encode_step, identify_step
 from pipeline.errors import BuildError, CurationError
 from pipeline.ledger import Funnel, hold_counts
 from pipeline.manifest.benchmark import Benchmark
@@ -21,79 +20,27 @@ from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.lock import LOCK_NAME, LockedSource, read_lock
 from pipeline.manifest.recipe import Recipe, chosen
+from pipeline.runner import Pending, Runner
 from pipeline.steps import (
     Context,
     as_fetched,
     assemble_step,
+    consistency_step,
     convert_step,
     decontaminate_step,
     dedupe_step,
     fetch_step,
     index_step,
     known_as,
+    pool_step,
     protect_step,
     quality_step,
     resolve_step,
 )
 from pipeline.store import Entry, Store
 
-
-class Pending(Protocol):
-    """A step under way; `result` waits for it and raises what it raised."""
-
-    def result(self) -> Any: ...
-
-
-class Runner(Protocol):
-    """Who carries out steps. `inputs` may hold pending results, also inside lists and dicts; they are waited for."""
-
-    def submit(self, stage: str, corpus: str, call: Callable[..., Any], *inputs: Any) -> Pending: ...
-
-
-Listener = Callable[[str, str, str, float], None]
-
-
-class Threads:
-    """Runs steps on threads of this process, first come first served, so a step's inputs always started before it.
-
-    `listen(stage, corpus, state, seconds)` hears `started`, then `done`, `cached` or `failed`.
-    """
-
-    def __init__(self, workers: int = 2, listen: Listener | None = None) -> None:
-        self._pool = ThreadPoolExecutor(workers)
-        self._listen = listen or (lambda *_: None)
-        self.timings: list[dict[str, Any]] = []
-
-    def submit(self, stage: str, corpus: str, call: Callable[..., Any], *inputs: Any) -> Future[Any]:
-        return self._pool.submit(self._run, stage, corpus, call, inputs)
-
-    def _run(self, stage: str, corpus: str, call: Callable[..., Any], inputs: tuple[Any, ...]) -> Any:
-        ready = [resolved(one) for one in inputs]
-        self._listen(stage, corpus, "started", 0.0)
-        began = time.perf_counter()
-        try:
-            result = call(*ready)
-        except CurationError:
-            self._listen(stage, corpus, "failed", time.perf_counter() - began)
-            raise
-        seconds = time.perf_counter() - began
-        state = "cached" if isinstance(result, Entry) and result.cached else "done"
-        self._listen(stage, corpus, state, seconds)
-        if state == "done" and isinstance(result, Entry):
-            self.timings.append({"stage": stage, "corpus": corpus, "seconds": round(seconds, 3)})
-        return result
-
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)
-
-
-def resolved(value: Any) -> Any:
-    """Wait for pending results inside a value."""
-    if isinstance(value, dict):
-        return {key: resolved(one) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(resolved(one) for one in value)
-    return value.result() if hasattr(value, "result") else value
+#: Stages whose marks resolve reads, in order of precedence.
+MARKS = ("quality", "decontaminate", "consistency")
 
 
 @dataclass(frozen=True)
@@ -163,8 +110,14 @@ def context_of(
         Store(store),
         sample,
         locks=_locks(corpora, benchmarks, homes),
+        encoders=_encoders(catalog, recipe),
         frozen=frozen,
     )
+
+
+def _encoders(catalog: Catalog, recipe: Recipe) -> Encoders:
+    name = recipe.consistency.encoder if recipe.consistency else None
+    return {name: (catalog.encoders[name], catalog.home("encoders", name))} if name else {}
 
 
 def _locks(
@@ -208,9 +161,18 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
         c.name: runner.submit("decontaminate", c.name, decontaminate_step, context, c, converted[c.name], protected)
         for c in corpora
     }
-    chain = (("fetch", fetched), ("convert", converted), ("quality", quality), ("decontaminate", decontaminated))
+    consistent = _consistent(context, runner, corpora, converted)
+    chain = (
+        ("fetch", fetched),
+        ("convert", converted),
+        ("quality", quality),
+        ("decontaminate", decontaminated),
+        ("consistency", consistent),
+    )
     for corpus in corpora:
         for stage, of_stage in chain:
+            if corpus.name not in of_stage:
+                continue
             try:
                 result = of_stage[corpus.name].result()
             except CurationError as error:
@@ -224,7 +186,7 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
     _enough(context.recipe, whole, outcome.gaps, strict)
     texts = {c.name: outcome.entries["convert", c.name] for c in whole}
     dedupe = runner.submit("dedupe", "all", dedupe_step, context, whole, texts)
-    marks = {c.name: {s: outcome.entries[s, c.name] for s in ("quality", "decontaminate")} for c in whole}
+    marks = {c.name: {s: outcome.entries[s, c.name] for s in MARKS if (s, c.name) in outcome.entries} for c in whole}
     decisions = runner.submit("resolve", "all", resolve_step, context, whole, texts, marks, dedupe)
     assembled = {
         c.name: runner.submit(
@@ -236,6 +198,22 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
     for name, pending_entry in assembled.items():
         outcome.entries["assemble", name] = pending_entry.result()
     return outcome
+
+
+def _consistent(
+    context: Context, runner: Runner, corpora: Sequence[Corpus], converted: Mapping[str, Pending]
+) -> dict[str, Pending]:
+    """The ranks of the weak corpora, where the recipe asks for them."""
+    if (wanted := context.recipe.consistency) is None:
+        return {}
+    told = {}
+    identity = runner.submit("model", wanted.encoder, identify_step, context, wanted.encoder)
+    for c in (c for c in corpora if c.weak):
+        text = converted[c.name]
+        pool = runner.submit("pool", c.name, pool_step, context, c, text, identity)
+        vectors = runner.submit("encode", c.name, encode_step, context, c.name, wanted.encoder, identity, pool)
+        told[c.name] = runner.submit("consistency", c.name, consistency_step, context, c, text, pool, vectors)
+    return told
 
 
 def count(outcome: Outcome) -> None:

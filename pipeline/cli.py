@@ -156,10 +156,10 @@ def build(
     """Build a recipe: prints the funnel and the folder DIR/RECIPE."""
     catalog = _catalog(_folders(manifests))
     chosen = catalog.recipe(recipe)
-    from pipeline.build import Threads
     from pipeline.make import make
     from pipeline.report.funnel import funnel_table
     from pipeline.report.progress import Progress
+    from pipeline.runner import Threads
 
     @contextmanager
     def running(steps: Mapping[str, int]) -> Iterator[tuple[Threads, Progress]]:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.build import Outcome, Runner, build, context_of, count
+from pipeline.build import Outcome, build, context_of, count
+from pipeline.encoding import Encoded
 from pipeline.errors import UsageError
 from pipeline.fetch import Moved
 from pipeline.manifest.catalog import Catalog
@@ -16,7 +17,8 @@ from pipeline.manifest.recipe import Recipe
 from pipeline.receipt import write_build
 from pipeline.report.opened import open_build
 from pipeline.report.progress import steps_of
-from pipeline.scoring import Encoding, Scored, score_build, scoring_context, write_scored
+from pipeline.runner import Runner
+from pipeline.scoring import Scored, score_build, scoring_context, write_scored
 
 
 class Listener(Protocol):
@@ -25,7 +27,7 @@ class Listener(Protocol):
     def hear(self, moved: Moved) -> None:
         """Where a file stands that is being loaded."""
 
-    def encoded(self, corpus: str, progress: Encoding) -> None:
+    def encoded(self, corpus: str, progress: Encoded) -> None:
         """How far the texts of a corpus are encoded."""
 
 
@@ -95,7 +97,7 @@ def _build(
 ) -> Made:
     context = context_of(catalog, recipe, store, only, sample, frozen=frozen)
     with running(steps_of(len(context.corpora), len(context.benchmarks))) as (runner, listener):
-        outcome = build(context.heard_by(listener.hear), runner, strict=strict)
+        outcome = build(context.heard_by(listener.hear, listener.encoded), runner, strict=strict)
     count(outcome)
     folder, changed = write_build(outcome, out, only, _timings(runner))
     return Made(folder, changed, outcome)

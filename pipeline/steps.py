@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pipeline import encoding
+from pipeline.encoding import Encoders, pool_entry
 from pipeline.fetch import Choice, Listener, fetch_first, silent
 from pipeline.ledger import hold_counts
 from pipeline.licence import Rank, RowTerms, Terms
@@ -20,6 +22,7 @@ from pipeline.manifest.lock import LockedSource
 from pipeline.manifest.recipe import Chosen, Recipe
 from pipeline.source import Fetched, SourceFile, Wanted
 from pipeline.store import Entry, Receipt, Store, stage_key
+from pipeline.weights import EncoderIdentity
 
 #: What of a corpus manifest decides the text; a change elsewhere (licence, grade, title) rewrites none.
 TEXT_FIELDS = {"name", "prompt", "symmetric", "script", "splits", "parts", "clean", "code_sides", "max_bad_rows"}
@@ -27,7 +30,10 @@ TEXT_FIELDS = {"name", "prompt", "symmetric", "script", "splits", "parts", "clea
 
 @dataclass(frozen=True)
 class Context:
-    """All that steps need to know; small, and the same in every process. `listen` hears of files being loaded."""
+    """All that steps need to know; small, and the same in every process.
+
+    `listen` hears of files being loaded, `encoded` of texts being encoded.
+    """
 
     recipe: Recipe
     corpora: tuple[Corpus, ...]
@@ -39,15 +45,17 @@ class Context:
     rehearsal: bool = False
     locks: Mapping[str, Sequence[LockedSource]] = field(default_factory=dict)
     frozen: bool = False
+    encoders: Encoders = field(default_factory=dict)
     listen: Listener = silent
+    encoded: encoding.Listener = encoding.silent
 
     def rehearsed(self) -> Context:
         """The same context, in which steps only work out their keys."""
         return replace(self, rehearsal=True)
 
-    def heard_by(self, listen: Listener) -> Context:
-        """The same context with a listener; one that is sent to another process needs a picklable one."""
-        return replace(self, listen=listen)
+    def heard_by(self, listen: Listener, encoded: encoding.Listener = encoding.silent) -> Context:
+        """The same context with listeners; what is sent to another process needs picklable ones."""
+        return replace(self, listen=listen, encoded=encoded)
 
     def entry(
         self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
@@ -144,6 +152,29 @@ def quality_step(context: Context, corpus: Corpus, text: Entry) -> Entry:
     return context.entry("quality", "pipeline.quality", told, [text.key], work)
 
 
+def pool_step(context: Context, corpus: Corpus, text: Entry, identity: EncoderIdentity) -> Entry:
+    """The distinct texts of a converted corpus, for consistency."""
+    shards = text.paths("text-*.parquet")
+    return pool_entry(context, shards, [], [text.key], symmetric=corpus.symmetric, identities=[identity])
+
+
+def consistency_step(context: Context, corpus: Corpus, text: Entry, pool: Entry, vectors: Sequence[Entry]) -> Entry:
+    config = context.recipe.consistency
+    assert config is not None
+
+    def work(out: Path) -> Receipt:
+        from pipeline.consistency import consistency
+
+        rows = [entry.path / "vectors.npy" for entry in vectors]
+        shards = text.paths("text-*.parquet")
+        return consistency(shards, pool.paths("pool-*.parquet"), rows, out, config, symmetric=corpus.symmetric)
+
+    # `top` is applied by resolve, so another one looks at stored ranks.
+    told = {"rules": config.model_dump(mode="json", exclude={"top", "encoder"}), "symmetric": corpus.symmetric}
+    keys = [text.key, pool.key, *(entry.key for entry in vectors)]
+    return context.entry("consistency", "pipeline.consistency", told, keys, work)
+
+
 def index_step(context: Context, benchmark: Benchmark, fetched: Fetched) -> Entry:
     def work(out: Path) -> Receipt:
         from pipeline.decontaminate import index
@@ -216,6 +247,7 @@ def resolve_step(
     groups: Entry,
 ) -> Entry:
     threshold, cap = context.recipe.dedupe.threshold, context.recipe.cap
+    top = context.recipe.consistency.top if context.recipe.consistency else None
     ranks = {c.name: {sub: _rank(context.recipe, terms) for sub, terms in _terms(c).items()} for c in corpora}
 
     def work(out: Path) -> Receipt:
@@ -233,11 +265,16 @@ def resolve_step(
             for c in corpora
         ]
         return resolve(
-            inputs, groups.path / "edges.parquet", context.tombstones, out, ResolveConfig(threshold=threshold, cap=cap)
+            inputs,
+            groups.path / "edges.parquet",
+            context.tombstones,
+            out,
+            ResolveConfig(threshold=threshold, cap=cap, top=top),
         )
 
     told = {
         "threshold": threshold,
+        "top": top,
         "cap": cap.model_dump(mode="json") if cap else None,
         "priority": [
             [c.name, c.grade, {s: r.model_dump(mode="json") for s, r in ranks[c.name].items()}] for c in corpora

@@ -16,10 +16,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.build import Threads, build, context_of, count
+from pipeline.build import build, context_of, count
 from pipeline.errors import BuildError, StoreError
 from pipeline.manifest.catalog import read_catalog
 from pipeline.receipt import write_build
+from pipeline.runner import Threads
 from tests.small import CLOSED, corpus, write_manifests, write_rows
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -17,13 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipeline.build import Threads, build, context_of, count
+from pipeline.build import build, context_of, count
 from pipeline.card import COLUMNS, licence_mix, losses_of, render_attribution, render_card, size_category
 from pipeline.ledger import STAGES, Funnel
 from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.receipt import write_build
 from pipeline.record import DATA_SCHEMA
+from pipeline.runner import Threads
 from tests.small import CLOSED, OPEN, corpus
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -19,13 +19,14 @@ import stamina
 from rich.console import Console
 
 from flows.runner import log_file
-from pipeline.build import Threads, build, context_of, count
+from pipeline.build import build, context_of, count
 from pipeline.errors import NetworkError
 from pipeline.fetch import Listener, Moved, Wanted, fetch, transfer
 from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.corpus import HttpSource
 from pipeline.receipt import write_build
 from pipeline.report.progress import FILES, Progress, steps_of
+from pipeline.runner import Threads
 from pipeline.store import Store
 from tests.http_double import FileServer, Reply
 from tests.hub_double import HubDouble

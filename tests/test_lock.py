@@ -12,13 +12,14 @@ from typing import Any
 
 import pytest
 
-from pipeline.build import Threads, context_of
 from pipeline.build import build as plain_build
+from pipeline.build import context_of
 from pipeline.errors import CurationError, ManifestError, UsageError
 from pipeline.lock import lock
 from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.lock import Lock, read_lock
 from pipeline.report.plan import plan
+from pipeline.runner import Threads
 from pipeline.store import Store
 from tests.http_double import FileServer
 from tests.hub_double import HubDouble

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser as Html
 
-from pipeline.build import Outcome, Threads, build, context_of, count
+from pipeline.build import Outcome, build, context_of, count
 from pipeline.errors import UsageError
 from pipeline.manifest.catalog import read_catalog
 from pipeline.receipt import write_build
@@ -25,6 +25,7 @@ from pipeline.report.opened import open_build
 from pipeline.report.page import MEANINGS, page_of, render_page
 from pipeline.report.preview import preview
 from pipeline.report.profile import LENGTH_BINS, SAMPLE_CHARS, profile, profile_of
+from pipeline.runner import Threads
 from tests.small import CLOSED, corpus, write_manifests, write_rows
 
 EVIL = '<script>alert("1")</script> & <img src=x onerror=alert(2)>'

@@ -8,9 +8,10 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.build import build, context_of, resolved
+from pipeline.build import build, context_of
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.recipe import Recipe
+from pipeline.runner import resolved
 from pipeline.store import Entry
 
 

@@ -22,8 +22,8 @@ from rich.progress import (
 from rich.progress import Progress as Bars
 from rich.text import Text
 
+from pipeline.encoding import Encoded
 from pipeline.fetch import Moved
-from pipeline.scoring.context import Encoding
 
 STAGES = ("fetch", "convert", "quality", "decontaminate", "dedupe", "resolve", "assemble")
 ONCE = ("dedupe", "resolve")
@@ -103,7 +103,7 @@ class Progress:
             if not self._stages:
                 (self._bars.start if self._files else self._bars.stop)()
 
-    def encoded(self, corpus: str, progress: Encoding) -> None:
+    def encoded(self, corpus: str, progress: Encoded) -> None:
         """How far the texts of a corpus are encoded; where no bar is drawn, the step's own line tells."""
         if (task := self._stages.get("encode")) is not None and self._console.is_terminal:
             done, left = f"{progress.texts:,} of {progress.of:,} texts", timedelta(seconds=round(progress.left))

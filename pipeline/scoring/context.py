@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
+from pipeline.encoding import Encoders, Listener, silent
 from pipeline.errors import BuildError
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
-from pipeline.manifest.encoder import EncoderManifest
 from pipeline.manifest.recipe import Recipe
 from pipeline.report.opened import Build
 from pipeline.steps import entry_of
 from pipeline.store import Entry, Receipt, Store, stage_key
-
-
-class Encoding(Protocol):
-    """How far the texts of one shard are encoded (`pipeline.encode.Progress`, told without importing it)."""
-
-    texts: int
-    of: int
-
-    @property
-    def texts_per_second(self) -> float: ...
-
-    @property
-    def tokens_per_second(self) -> float: ...
-
-    @property
-    def left(self) -> float: ...
-
-
-def silent(_: str, __: Encoding) -> None:
-    """Listens to nothing."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +27,18 @@ class ScoringContext:
     base: Build
     corpora: tuple[Corpus, ...]
     listed: tuple[Corpus, ...]
-    encoders: Mapping[str, tuple[EncoderManifest, Path]]
+    encoders: Encoders
     store: Store
     rehearsal: bool = False
-    listen: Callable[[str, Encoding], None] = silent
+    encoded: Listener = silent
 
     def rehearsed(self) -> ScoringContext:
         """The same context, in which steps only work out their keys."""
         return replace(self, rehearsal=True)
 
-    def heard_by(self, listen: Callable[[str, Encoding], None]) -> ScoringContext:
+    def heard_by(self, encoded: Listener) -> ScoringContext:
         """The same context with a listener; one that is sent to another process needs a picklable one."""
-        return replace(self, listen=listen)
+        return replace(self, encoded=encoded)
 
     def entry(
         self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
@@ -84,7 +63,7 @@ def scoring_context(catalog: Catalog, recipe: Recipe, base: Build, store: Path) 
     """
     place, again = str(base.folder), f"build the base again: m3e build {recipe.base}"
     files = base.receipt["files"]
-    if "encoders" in base.receipt:
+    if "base" in base.receipt:
         raise BuildError(place, "it has scores already", "give a build that was made from corpora")
     if torn := [name for name in files if not (base.folder / name).is_file()]:
         more = f" and {len(torn) - 1} more" if torn[1:] else ""

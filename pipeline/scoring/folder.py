@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.card import render_attribution, render_card
 from pipeline.folder import readable_json, write_folder
 from pipeline.receipt import folder_name, versions
-from pipeline.report.page import benchmark_losses, render_page
+from pipeline.report.page import all_leaks, render_page
 from pipeline.report.profile import profile_from
 from pipeline.scoring.graph import Scored
 
@@ -124,7 +124,7 @@ def _papers(scored: Scored, receipt: dict[str, Any]) -> dict[str, bytes]:
         )
         for c in corpora
     }
-    card = render_card(corpora, receipt, base.funnels, benchmark_losses=benchmark_losses(profiles))
+    card = render_card(corpora, receipt, base.funnels, leaks=all_leaks(profiles))
     return {
         "README.md": card.encode(),
         "ATTRIBUTION.md": render_attribution(corpora).encode(),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pipeline.build import Runner
+from pipeline.encoding import encode_step, identify_step
+from pipeline.runner import Runner
 from pipeline.scoring.context import ScoringContext
-from pipeline.scoring.steps import encode_step, identify_step, mine_step, pool_step, score_step
+from pipeline.scoring.steps import mine_step, pool_step, score_step
 from pipeline.store import Entry
 from pipeline.weights import EncoderIdentity
 

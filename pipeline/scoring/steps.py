@@ -3,64 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.encoding import pool_entry
 from pipeline.licence import RowTerms
 from pipeline.manifest.corpus import Corpus
 from pipeline.scoring.context import ScoringContext
 from pipeline.store import Entry, Receipt
-from pipeline.weights import EncoderIdentity, identify
+from pipeline.weights import EncoderIdentity
 
 Vectors = Sequence[Entry]
 
 
-def identify_step(context: ScoringContext, encoder: str) -> EncoderIdentity:
-    """What addresses an encoder's vectors; a Hub model is downloaded, in a rehearsal it must be here already."""
-    manifest, home = context.encoders[encoder]
-    return identify(manifest, home, context.store.root / "weights.json", offline=context.rehearsal)
-
-
 def pool_step(context: ScoringContext, corpus: Corpus, identities: Sequence[EncoderIdentity]) -> Entry:
-    """The distinct texts of a corpus: each once, or once per side where an encoder tells the sides apart."""
-    one_side = corpus.symmetric or all(i.prompts.text == i.prompts.text_pos for i in identities)
-
-    def work(out: Path) -> Receipt:
-        from pipeline.encode import pool
-
-        return pool(_data(context, corpus), _labelled(context, corpus), out, one_side=one_side)
-
+    """The distinct texts of a corpus of the base."""
     told = context.told(f"data/{corpus.name}/", f"labelled/{corpus.name}.parquet")
-    return context.entry("pool", "pipeline.encode.pool", {"one_side": one_side}, told, work)
-
-
-def encode_step(
-    context: ScoringContext, corpus: str, encoder: str, identity: EncoderIdentity, pool: Entry
-) -> list[Entry]:
-    """Vectors, one entry per shard of the pool, so that a run goes on where it was cut off; a shard per GPU at a time."""
-    manifest, home = context.encoders[encoder]
-    config = identity.told()
-
-    def shard(number: int) -> Entry:
-        path = pool.paths("pool-*.parquet")[number]
-
-        def work(out: Path) -> Receipt:
-            from pipeline.encode import encode, open_encoder
-
-            opened = open_encoder(manifest, home, shard=number, cache=context.store.root / "weights.json")
-            return encode(path, out, opened, partial(context.listen, corpus))
-
-        return context.entry("encode", "pipeline.encode", config, [pool.files[path.name]["sha256"]], work)
-
-    if context.rehearsal and not pool.files:  # not made yet, so nobody knows its shards
-        return [context.entry("encode", "pipeline.encode", config, [pool.key], lambda _: {})]
-    from pipeline.encode.device import gpus
-
-    numbers = range(len(pool.paths("pool-*.parquet")))
-    with ThreadPoolExecutor(max(1, 0 if context.rehearsal else gpus())) as devices:
-        return list(devices.map(shard, numbers))
+    data, labelled = _data(context, corpus), _labelled(context, corpus)
+    return pool_entry(context, data, labelled, told, symmetric=corpus.symmetric, identities=identities)
 
 
 def mine_step(
