@@ -1,0 +1,261 @@
+"""Scores upon a base, from recipe to folder: what is made, what is made again, and what cannot be made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.errors import BuildError, SourceError, UsageError
+from pipeline.fetch import silent
+from pipeline.make import Made, make
+from pipeline.manifest.catalog import read_catalog
+from pipeline.report.opened import open_build
+from pipeline.runner import Threads
+from pipeline.scoring import scoring_context
+from tests.tiny_model import OPEN, tiny_model
+
+ROOT = Path(__file__).resolve().parents[1]
+CORPORA = ["demo-similar", "demo-passages", "demo-forum"]
+
+
+class Deaf:
+    """Hears nothing."""
+
+    hear = staticmethod(silent)
+
+    def encoded(self, corpus: str, progress: Any) -> None:
+        pass
+
+
+class Run:
+    """Makes recipes of one folder of manifests and keeps what the steps said."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.states = folder, list[tuple[str, str, str]]()
+
+    def make(self, recipe: str = "scored", to: str = "out", store: str = "store", **told: Any) -> Made:
+        catalog = read_catalog([self.folder / "manifests"])
+        self.states.clear()
+
+        @contextmanager
+        def running(_: Mapping[str, int]) -> Iterator[tuple[Threads, Deaf]]:
+            runner = Threads(2, lambda *event: self.states.append(event[:3]))
+            try:
+                yield runner, Deaf()
+            finally:
+                runner.close()
+
+        return make(catalog, catalog.recipe(recipe), self.folder / store, self.folder / to, running, **told)
+
+    def recipe(self, name: str = "scored", **told: Any) -> None:
+        write(self.folder / "manifests" / "recipes" / f"{name}.yaml", {"name": name, **told})
+
+    def done(self) -> set[str]:
+        """Stages in which work was done."""
+        return {stage for stage, _, state in self.states if state == "done" and stage not in ("fetch", "model", "encode")}
+
+
+def write(path: Path, told: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:
+        YAML().dump(told, file)
+
+
+def encoder(folder: Path, name: str, root: Path, **told: Any) -> None:
+    licence = told.pop("licence", OPEN)
+    source = {"kind": "local", "root": str(root)}
+    write(
+        folder / "manifests" / "encoders" / f"{name}.yaml",
+        {"name": name, "title": name, "source": source, "licence": licence, **told},
+    )
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    texts = [path.read_text("utf-8") for path in (ROOT / "manifests" / "demo").rglob("*") if path.is_file()]
+    return tiny_model(tmp_path_factory.mktemp("model") / "tiny", texts, max_tokens=128)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory, model: Path) -> tuple[Run, Made]:
+    """A small demo with scores, made once; tests copy its folder where they change something."""
+    folder = tmp_path_factory.mktemp("scoring")
+    run = Run(folder)
+    encoder(folder, "tiny", model)
+    run.recipe("small", corpora=CORPORA)
+    run.recipe(base="small", encoder="tiny", rule={"negatives": 3}, mine={"keep": 20, "yardstick_texts": 50})
+    return run, run.make()
+
+
+@pytest.fixture
+def run(shared: tuple[Run, Made], tmp_path: Path) -> Run:
+    """A folder of its own over the same store."""
+    shutil.copytree(shared[0].folder / "manifests", tmp_path / "manifests")
+    shutil.copytree(shared[0].folder / "store", tmp_path / "store")
+    return Run(tmp_path)
+
+
+def records(made: Made) -> pl.DataFrame:
+    return pl.concat([pl.read_parquet(p) for c in CORPORA for p in open_build(made.folder).data(c)])
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in folder.rglob("*")
+        if p.is_file() and p.name != "run.json"
+    }
+
+
+def test_every_record_of_the_base_comes_back_with_its_negatives(shared: tuple[Run, Made]) -> None:
+    made = shared[1]
+    base = open_build(made.folder.parent / "small")
+    scored = records(made)
+    plain = pl.concat([pl.read_parquet(p) for c in CORPORA for p in base.data(c)])
+    same = [name for name in plain.columns if name not in ("commercial", "redistribute")]
+    assert scored.select(same).equals(plain.select(same))
+    assert scored["neg"].list.len().sum() > scored.height
+    # By plain sets: no negative is the text, the positive, or any known positive of that text.
+    known: dict[str, set[str]] = {}
+    for row in plain.iter_rows(named=True):
+        known.setdefault(row["text"], {row["text"]}).add(row["text_pos"])
+    kept = set(plain["text"]) | set(plain["text_pos"])
+    for row in scored.iter_rows(named=True):
+        told = [negative["text"] for negative in row["neg"]]
+        assert len(set(told)) == len(told) <= 3
+        assert not set(told) & known[row["text"]]
+        assert all(n["origin"] != "mined" or (n["text"] in kept and n["record_id"]) for n in row["neg"])
+
+
+def test_scores_are_the_cosines_of_the_model_itself(shared: tuple[Run, Made], model: Path) -> None:
+    from sentence_transformers import SentenceTransformer
+
+    own = SentenceTransformer(str(model), device="cpu")
+    some = records(shared[1]).filter(pl.col("neg").list.len() > 0).sample(40, seed=1)
+    for row in some.iter_rows(named=True):
+        texts = [row["text"], row["text_pos"], *(n["text"] for n in row["neg"])]
+        vectors = own.encode(texts, normalize_embeddings=True).astype(np.float64)
+        told = [row["score_pos"], *(n["score"] for n in row["neg"])]
+        # Vectors are kept in half precision: three digits.
+        assert np.abs(vectors[1:] @ vectors[0] - told).max() < 2e-3
+
+
+def test_the_folder_holds_the_bases_evidence_the_candidates_and_a_true_receipt(shared: tuple[Run, Made]) -> None:
+    folder = shared[1].folder
+    receipt = json.loads((folder / "build.json").read_bytes())
+    base = folder.parent / "small"
+    assert receipt["base"] == {"recipe": "small", "build": hashlib.sha256((base / "build.json").read_bytes()).hexdigest()}
+    assert receipt["recipe"]["dedupe"] == json.loads((base / "build.json").read_bytes())["recipe"]["dedupe"]
+    assert receipt["recipe"]["rule"]["negatives"] == 3 and receipt["recipe"]["name"] == "scored"
+    assert receipt["encoders"]["tiny"]["licence"]["spdx"] == "CC0-1.0"
+    told = files(folder)
+    assert {name: known["sha256"] for name, known in receipt["files"].items()} | {"build.json": told["build.json"]} == told
+    for corpus in CORPORA:
+        assert {f"candidates/{corpus}.json", f"candidates/{corpus}/pool-00000.parquet", f"evidence/{corpus}.parquet"} <= set(told)
+        assert receipt["score"][corpus]["records"] == sum(pl.read_parquet(p).height for p in open_build(folder).data(corpus))
+    assert "hard negatives" in (folder / "README.md").read_text("utf-8")
+
+
+def test_again_writes_nothing_and_elsewhere_writes_the_same(shared: tuple[Run, Made], run: Run) -> None:
+    first = files(shared[1].folder)
+    again = run.make()
+    assert again.changed and not run.done()
+    assert files(again.folder) == first
+    assert not run.make().changed
+    fresh = run.make(store="another", to="there")
+    assert files(fresh.folder) == first and {"pool", "mine", "score"} <= run.done()
+
+
+def test_another_calibration_scores_anew_and_nothing_else(run: Run) -> None:
+    run.recipe(
+        base="small",
+        encoder="tiny",
+        rule={"negatives": 3},
+        mine={"keep": 20, "yardstick_texts": 50},
+        score={"calibrate": False},
+    )
+    made = run.make()
+    assert run.done() == {"score"}
+    assert records(made)["calibrated_pos"].null_count() == records(made).height
+
+
+def test_another_rule_needs_no_encoder(run: Run, model: Path) -> None:
+    run.recipe(base="small", encoder="tiny", rule={"negatives": 1, "p": 0.5}, mine={"keep": 20, "yardstick_texts": 50})
+    made = run.make()
+    assert run.done() == {"mine", "score"}
+    assert records(made)["neg"].list.len().max() == 1
+
+
+def test_the_miners_terms_reach_every_record_unless_the_recipe_says_otherwise(run: Run, model: Path) -> None:
+    closed = {**OPEN, "spdx": "LicenseRef-M3E-models", "commercial": "forbidden", "redistribute": "unknown"}
+    encoder(run.folder, "tiny", model, licence=closed)
+    strict = records(run.make())
+    assert run.done() == {"score"}
+    assert set(strict["commercial"]) == {"forbidden"}
+
+
+def test_a_pool_of_all_corpora_finds_negatives_in_others(run: Run) -> None:
+    told = {"pool": "all", "keep": 20, "yardstick_texts": 0}
+    run.recipe("wide", base="small", encoder="tiny", rule={"negatives": 3}, mine=told)
+    found = records(run.make("wide")).explode("neg").drop_nulls("neg")
+    assert (found["neg"].struct.field("corpus") != found["corpus"]).any()
+
+
+def test_a_finished_build_can_be_given(shared: tuple[Run, Made], run: Run) -> None:
+    base = shared[1].folder.parent / "small"
+    made = run.make(base=base)
+    assert made.outcome is None
+    assert files(made.folder) == files(shared[1].folder)
+    with pytest.raises(UsageError, match="cannot be cut"):
+        run.make(base=base, sample=3)
+    with pytest.raises(UsageError, match="has no base"):
+        run.make("small", base=base)
+
+
+def test_a_base_that_cannot_carry_scores_is_refused(shared: tuple[Run, Made], run: Run, tmp_path: Path) -> None:
+    catalog = read_catalog([run.folder / "manifests"])
+    recipe = catalog.recipe("scored")
+    with pytest.raises(BuildError, match="has scores already"):
+        scoring_context(catalog, recipe, open_build(shared[1].folder), tmp_path / "store")
+    broken = tmp_path / "broken"
+    shutil.copytree(shared[1].folder.parent / "small", broken)
+    (broken / "evidence" / "demo-forum.parquet").unlink()
+    with pytest.raises(BuildError, match=r"evidence/demo-forum.parquet is missing.*\n?.*m3e build small"):
+        run.make(base=broken)
+    receipt = json.loads((broken / "build.json").read_bytes())
+    del receipt["files"]["evidence/demo-forum.parquet"]
+    (broken / "build.json").write_text(json.dumps(receipt))
+    with pytest.raises(BuildError, match="holds no evidence of demo-forum"):
+        run.make(base=broken)
+
+
+def test_a_model_that_is_not_there_is_told_in_a_sentence(run: Run, tmp_path: Path) -> None:
+    encoder(run.folder, "tiny", tmp_path / "nothing")
+    with pytest.raises(SourceError, match="encoder tiny: there is no folder"):
+        run.make()
+    assert not (run.folder / "out" / "scored").exists()
+
+
+def test_consistency_takes_out_far_pairs_of_weak_corpora_only(run: Run) -> None:
+    run.recipe("small", corpora=CORPORA, consistency={"encoder": "tiny", "top": 1})
+    made = run.make("small")
+    assert made.outcome is not None
+    weak = {c.name for c in made.outcome.context.corpora if c.weak}
+    removed = {f.corpus: f.removed.get("consistency", {}) for f in made.outcome.funnels.values()}
+    assert weak and {name for name, told in removed.items() if told} <= weak
+    kept = {f.corpus: f.kept for f in made.outcome.funnels.values()}
+    run.recipe("small", corpora=CORPORA, consistency={"encoder": "tiny", "top": 5})
+    wider = run.make("small")
+    assert run.done() == {"resolve", "assemble"}
+    assert wider.outcome is not None
+    assert all(wider.outcome.funnels[name].kept >= n for name, n in kept.items())
