@@ -1,0 +1,4 @@
+"""Mine: hard negatives for every record of a build, found by one encoder, none of them a known positive.
+
+`pipeline.mine.rule` applies the rule to what is stored, without vectors.
+"""
