@@ -87,7 +87,9 @@ class Bans:
         parts += [np.unique(np.concatenate([j.text, j.other])) for j in judged]
         for each in known:
             evidence = read_evidence(each.evidence)
-            parts.append(np.unique(np.concatenate([evidence["text_group"].to_numpy(), evidence["pos_group"].to_numpy()])))
+            parts.append(
+                np.unique(np.concatenate([evidence["text_group"].to_numpy(), evidence["pos_group"].to_numpy()]))
+            )
         self._names = np.unique(np.concatenate(parts))
         n = len(self._names)
         self._asked, self._found = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
@@ -104,9 +106,7 @@ class Bans:
             touched = self._asked[a] | self._asked[b] | self._found[a] | self._found[b]
             clusters.append((evidence["cluster"].to_numpy()[touched], a[touched], b[touched]))
         for judgement in judged:
-            self._join(
-                self.number(judgement.text), self.number(judgement.other), judgement.symmetric, edges, pairs
-            )
+            self._join(self.number(judgement.text), self.number(judgement.other), judgement.symmetric, edges, pairs)
         self._component = _components(edges, n)
         found = np.flatnonzero(self._found)
         self._members = Csr.of(self._component[found], found, int(self._component.max(initial=-1)) + 1)
@@ -114,6 +114,9 @@ class Bans:
         self._of_cluster, self._in_cluster = self._clusters(clusters)
         self.ignored = 0
         self._of_family, self._in_family = self._families(records)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
     def number(self, groups: Hashes) -> Ints:
         """Dense numbers of groups that were named at the start."""
@@ -137,9 +140,6 @@ class Bans:
         for of, within in ((self._of_cluster, self._in_cluster), (self._of_family, self._in_family)):
             cost = cost + of.sums(within.sums(weights))[at]
         return cost
-
-    def weights(self, groups: Ints) -> Ints:
-        return np.bincount(groups, minlength=len(self._names))
 
     def _join(
         self, a: Ints, b: Ints, symmetric: bool, edges: list[tuple[Ints, Ints]], pairs: list[tuple[Ints, Ints]]
@@ -165,7 +165,13 @@ class Bans:
         for symmetric, of in records:
             text, pos = self.number(of.text_group), self.number(of.pos_group)
             names, document = np.unique(of.doc_group, return_inverse=True)
-            held = Csr.of(*(np.concatenate(c) for c in (([document, document], [pos, text]) if symmetric else ([document], [pos]))), len(names))
+            held = Csr.of(
+                *(
+                    np.concatenate(c)
+                    for c in (([document, document], [pos, text]) if symmetric else ([document], [pos]))
+                ),
+                len(names),
+            )
             sides = len(np.unique(held.items))
             usable = (held.sizes > 1) & (held.sizes <= min(FAMILY, max(sides // 2, 1)))
             self.ignored += int(((held.sizes > 1) & ~usable).sum())
@@ -177,7 +183,10 @@ class Bans:
             inside.append(groups)
             first += len(names)
         return self._two_way(
-            np.concatenate(asks), np.concatenate([asks[0], *documents]), np.concatenate(inside), np.concatenate([inside[0], *within])
+            np.concatenate(asks),
+            np.concatenate([asks[0], *documents]),
+            np.concatenate(inside),
+            np.concatenate([inside[0], *within]),
         )
 
     def _two_way(self, asked: Ints, labels: Ints, found: Ints, found_labels: Ints | None = None) -> tuple[Csr, Csr]:

@@ -26,7 +26,9 @@ class Csr:
     def of(cls, rows: Ints, items: Ints, n: int) -> Csr:
         """Sorted, every (row, item) once. Both fit into 32 bits."""
         packed = np.unique(rows.astype(np.uint64) << np.uint64(32) | items.astype(np.uint64))
-        return cls.sorted((packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64), n)
+        return cls.sorted(
+            (packed >> np.uint64(32)).astype(np.int64), (packed & np.uint64(0xFFFFFFFF)).astype(np.int64), n
+        )
 
     @classmethod
     def sorted(cls, rows: Ints, items: Ints, n: int) -> Csr:

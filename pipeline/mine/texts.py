@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from pipeline.encode.pool import PoolIndex
 from pipeline.errors import CountError, FormatError
-from pipeline.mine.csr import Bools, Ints
+from pipeline.mine.csr import Bools
 from pipeline.normalize import key_hash, match_key
 from pipeline.record import ROW_GROUP_ROWS
 
@@ -55,7 +55,9 @@ class Pool:
     def __init__(self, inputs: Sequence[MineInput]) -> None:
         self._indexes = [PoolIndex(given.pool) for given in inputs]
         self.starts = np.cumsum([0, *map(len, self._indexes)])
-        self._sides = [not given.symmetric and bool(i.documents.any()) for given, i in zip(inputs, self._indexes, strict=True)]
+        self._sides = [
+            not given.symmetric and bool(i.documents.any()) for given, i in zip(inputs, self._indexes, strict=True)
+        ]
 
     def __len__(self) -> int:
         return int(self.starts[-1])
@@ -72,7 +74,9 @@ class Pool:
         at = self._indexes[corpus].find(texts, document=document and self._sides[corpus])
         if missing := int((at < 0).sum()):
             cause = f"{missing} texts of the data are not in the pool"
-            raise FormatError("pool", cause, "it was made of other data: delete its folder in the store and build again")
+            raise FormatError(
+                "pool", cause, "it was made of other data: delete its folder in the store and build again"
+            )
         return (self.starts[corpus] + at).astype(np.uint32)
 
 
@@ -171,7 +175,9 @@ def read_records(given: MineInput, number: int, pool: Pool, evidence: Path, name
             at += batch.height
         shards.append(at - begin)
     if at != known.height:
-        raise CountError(given.corpus, f"{at} records, but evidence of {known.height} kept ones", "build the base again")
+        raise CountError(
+            given.corpus, f"{at} records, but evidence of {known.height} kept ones", "build the base again"
+        )
     empty = {"text": np.uint32, "pos": np.uint32, "doc_group": np.uint64, "drawn_by": np.uint64}
     flat = {name: np.concatenate([np.zeros(0, empty[name]), *parts]) for name, parts in columns.items()}
     return Records(
