@@ -2,3 +2,8 @@
 
 `pipeline.mine.rule` applies the rule to what is stored, without vectors.
 """
+
+from pipeline.mine.stage import mine
+from pipeline.mine.texts import Known, MineInput
+
+__all__ = ["Known", "MineInput", "mine"]

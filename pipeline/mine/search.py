@@ -1,0 +1,317 @@
+"""Exact search: the nearest candidates of every text, none of them banned, and the nearest that the rule finds eligible.
+
+A block of queries meets a block of candidates in one float32 matrix product; a compiled loop strikes the bans out of the
+product while it lies in the cache, and hands what is left to one heap a row. A few more than asked are kept, scored
+again in float64, and ordered by that, ties by id: so the result does not depend on blocks, threads or the BLAS. Where a
+float32 rounding error could have kept a candidate out, that text is searched again in float64, slowly; it is rare.
+
+The heap of eligible ones works alongside: the texts whose first `keep` hold too few get theirs in the same pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.mine import kernels
+from pipeline.mine.csr import Bools, Csr, Ints
+from pipeline.mine.findings import NONE, Nearest, Packed, Part, Scores, lines, pack, together, unpack
+from pipeline.minhash.keys import in_blocks
+
+Matrix = npt.NDArray[np.float32]
+Limits = npt.NDArray[np.float64]
+#: Queries and candidates that meet in one product: 64 MiB of scores.
+ROWS, COLUMNS = 2048, 8192
+#: How many more than asked are scored again.
+SLACK, SLACK_ELIGIBLE = 28, 9
+#: Candidates up to this size stay in memory as float32; more are read from the vectors' files, block by block.
+HELD_BYTES = 2 << 30
+#: float32 values gathered at a time where they do not.
+_GATHERED = 1 << 25
+#: Candidates looked at by their signs for each one kept.
+SIGNS = 4
+
+
+class Rows(Protocol):
+    """What is searched for or among: `pipeline.encode.Vectors`."""
+
+    def take(self, ids: Ints, /) -> Matrix: ...
+
+
+class Side:
+    """Some rows of the vectors, in an order of their own.
+
+    >>> class Eye:
+    ...     def take(self, ids): return np.eye(4, dtype=np.float32)[ids]
+    >>> Side(Eye(), np.array([3, 1]), 4).take(np.array([1])).tolist()
+    [[0.0, 1.0, 0.0, 0.0]]
+    """
+
+    def __init__(self, vectors: Rows, ids: npt.NDArray[Any], dimension: int, *, hold: bool = False) -> None:
+        self._vectors, self.ids, self.dimension = vectors, ids.astype(np.int64), dimension
+        fits = 4 * len(ids) * dimension <= HELD_BYTES
+        self._held = self._gathered() if hold and fits else None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, at: Ints, /) -> Matrix:
+        return self._vectors.take(self.ids[at]) if self._held is None else self._held[at]
+
+    def block(self, lo: int, hi: int) -> Matrix:
+        return self._vectors.take(self.ids[lo:hi]) if self._held is None else self._held[lo:hi]
+
+    def _gathered(self) -> Matrix:
+        rows = np.empty((len(self.ids), self.dimension), np.float32)
+        for lo in range(0, len(rows), COLUMNS):
+            rows[lo : lo + COLUMNS] = self._vectors.take(self.ids[lo : lo + COLUMNS])
+        return rows
+
+    def mean(self) -> Limits:
+        """float64 [dimension]."""
+        total = np.zeros(self.dimension)
+        for lo in range(0, len(self), COLUMNS):
+            total += self.block(lo, min(lo + COLUMNS, len(self))).sum(axis=0, dtype=np.float64)
+        return total / max(len(self), 1)
+
+    def cosines(self, left: Matrix, at: Ints) -> Scores:
+        """float32 [n, m]: row i of `left` with each of this side's rows `at[i]`, summed in float64; 0 where `at` < 0."""
+        out = np.empty(at.shape, np.float32)
+        if self._held is not None:
+            matrix = self._held
+            in_blocks(len(at), lambda lo, hi: kernels.cosines(left, matrix, at, out, lo, hi), 128)
+            return out
+        step = max(1, _GATHERED // max(at.shape[1] * self.dimension, 1))
+        for lo in range(0, len(at), step):
+            some = at[lo : lo + step]
+            rows = self.take(np.maximum(some, 0).ravel())
+            places = np.where(some >= 0, np.arange(some.size).reshape(some.shape), -1)
+            _cosines(left[lo : lo + step], rows, places, out[lo : lo + step])
+        return out
+
+    def signs(self, lo: int, hi: int) -> npt.NDArray[np.uint64]:
+        """Which numbers are positive, 64 to a word."""
+        bits = np.packbits(self.block(lo, hi) > 0, axis=1)
+        words = np.zeros((len(bits), -(-self.dimension // 64) * 8), np.uint8)
+        words[:, : bits.shape[1]] = bits
+        return words.view(np.uint64)
+
+
+def _cosines(left: Matrix, rows: Matrix, places: Ints, out: Scores) -> None:
+    in_blocks(len(places), lambda a, b: kernels.cosines(left, rows, places, out, a, b), 128)
+
+
+class Veto(NamedTuple):
+    """Another encoder's vectors, and the score up to which it finds a candidate of each query eligible."""
+
+    queries: Side
+    candidates: Side
+    limits: Limits
+
+
+class Wanted(NamedTuple):
+    """How many candidates are kept of each query; of how many eligible ones the best are told besides; up to which
+    scores: those of query i stand at `offsets[i]:offsets[i + 1]`."""
+
+    keep: int
+    eligible: int
+    offsets: Ints
+    limits: Limits
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is searched among, and how: `binary` looks through signs first and misses a few."""
+
+    candidates: Side
+    wanted: Wanted
+    veto: Veto | None = None
+    binary: bool = False
+
+    def __call__(self, queries: Side, rows: Ints, bans: Csr) -> Nearest:
+        """Search for some rows of `queries`; `bans` are positions among the candidates, in order, one list a row."""
+        if not len(rows):
+            nothing = np.zeros(0, np.int64)
+            return Nearest(
+                rows, np.zeros(1, np.int64), nothing, nothing.astype(np.float32), nothing.astype(np.int32), 0
+            )
+        left = queries.take(rows)
+        owner, limits = _requests(self.wanted, rows)
+        parts: list[Part]
+        if self.binary:
+            parts, unsure = self._by_signs(left, rows, bans, owner, limits)
+            if len(unsure):
+                rest = Search(self.candidates, self.wanted, self.veto)
+                again = rest(queries, rows[unsure], _rows_of(bans, unsure))
+                at_row = np.repeat(unsure, np.diff(again.offsets))
+                parts.append(Part(at_row, again.ranks, again.at, again.scores))
+        else:
+            parts, unsure = self._by_products(left, rows, bans, owner, limits)
+            parts += [self._slowly(left, rows, bans, int(i), limits[owner == i]) for i in unsure]
+        return together(rows, parts, len(unsure))
+
+    def _by_products(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
+        n, error = len(rows), self._error
+        top, low = _Heaps.of(n, self.wanted.keep + SLACK), _Heaps.of(len(owner), self.wanted.eligible + SLACK_ELIGIBLE)
+        reach = (limits + error).astype(np.float32)
+        above, cursor = np.zeros(len(owner), np.int64), bans.offsets[:-1].copy()
+        other = self.veto.queries.take(rows) if self.veto else None
+        for first, scores in self._products(left, self.candidates):
+            if self.veto and other is not None:
+                block = self.veto.candidates.block(first, first + scores.shape[1])
+                second, most = other @ block.T, (self.veto.limits[rows] + error).astype(np.float32)
+                in_blocks(n, lambda a, b: kernels.strike_above(scores, second, most, a, b), 128)  # noqa: B023
+            in_blocks(n, lambda a, b: kernels.strike(scores, first, bans.offsets, bans.items, cursor, a, b), 128)  # noqa: B023
+            in_blocks(n, lambda a, b: kernels.nearest(scores, first, top.scores, top.at, a, b), 128)  # noqa: B023
+            in_blocks(
+                len(owner),
+                lambda a, b: kernels.nearest_below(scores, first, owner, reach, low.scores, low.at, above, a, b),  # noqa: B023
+                128,
+            )
+        best, sure = self._best(left, rows, top, self.wanted.keep)
+        eligible, sure_too = self._eligible(left, rows, owner, limits, low, above)
+        sure[owner[~sure_too]] = False
+        return [part.where(sure[part.row]) for part in (best, eligible)], np.flatnonzero(~sure)
+
+    def _by_signs(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
+        n, keep = len(rows), self.wanted.keep
+        top = _Heaps.of(n, min(max(SIGNS * keep, 400), max(len(self.candidates), 1)))
+        cursor = bans.offsets[:-1].copy()
+        signs = Side(_Held(left), np.arange(n), left.shape[1]).signs(0, n)
+        for first in range(0, len(self.candidates), COLUMNS):
+            words = self.candidates.signs(first, min(first + COLUMNS, len(self.candidates)))
+            scores = np.empty((n, len(words)), np.float32)
+            in_blocks(n, lambda a, b: kernels.agreement(signs, words, scores, a, b), 128)  # noqa: B023
+            in_blocks(n, lambda a, b: kernels.strike(scores, first, bans.offsets, bans.items, cursor, a, b), 128)  # noqa: B023
+            in_blocks(n, lambda a, b: kernels.nearest(scores, first, top.scores, top.at, a, b), 128)  # noqa: B023
+        ordered = self._ordered(left, rows, np.arange(n), top.at)
+        scores, at = unpack(ordered)
+        found = at >= 0
+        parts = [lines(found & (np.arange(at.shape[1]) < keep), scores, at)]
+        passing = found[owner] & (scores[owner] <= limits[:, None])
+        nth = np.cumsum(passing, axis=1)
+        chosen = lines(passing & (nth <= self.wanted.eligible), scores[owner], at[owner])
+        parts.append(Part(owner[chosen.row], chosen.rank, chosen.at, chosen.scores))
+        # All signs looked at and still too few: only the whole search knows whether there are more.
+        short = (nth[:, -1] < self.wanted.eligible) & found[owner].all(axis=1)
+        unsure = np.unique(owner[short])
+        sure = np.ones(n, np.bool_)
+        sure[unsure] = False
+        return [part.where(sure[part.row]) for part in parts], unsure
+
+    @property
+    def _error(self) -> float:
+        """How far a float32 product of two rows of length 1 may lie from the truth, and from its own rounding."""
+        return (self.candidates.dimension + 8) * 2.0**-24 * 1.01
+
+    def _products(self, left: Matrix, side: Side) -> Iterator[tuple[int, Scores]]:
+        room = np.empty(len(left) * min(COLUMNS, max(len(side), 1)), np.float32)
+        for first in range(0, len(side), COLUMNS):
+            block = side.block(first, min(first + COLUMNS, len(side)))
+            scores = room[: len(left) * len(block)].reshape(len(left), len(block))
+            np.matmul(left, block.T, out=scores)
+            yield first, scores
+
+    def _ordered(self, left: Matrix, rows: Ints, owner: Ints, at: Ints) -> Packed:
+        """uint64 [len(owner), m], ascending: score and place of what stands in each heap, the vetoed ones taken out."""
+        scores = self.candidates.cosines(left[owner], at)
+        valid = at >= 0
+        if self.veto:
+            second = self.veto.candidates.cosines(self.veto.queries.take(rows[owner]), at)
+            valid &= second <= self.veto.limits[rows[owner]][:, None]
+        return np.sort(pack(scores, np.where(valid, at, -1)), axis=1)
+
+    def _best(self, left: Matrix, rows: Ints, top: _Heaps, keep: int) -> tuple[Part, Bools]:
+        scores, at = unpack(self._ordered(left, rows, np.arange(len(rows)), top.at))
+        last = np.where(at[:, keep - 1] >= 0, scores[:, keep - 1], -np.inf)
+        part = lines((at >= 0) & (np.arange(at.shape[1]) < keep), scores, at)
+        return part, self._surely(top, last)
+
+    def _eligible(
+        self, left: Matrix, rows: Ints, owner: Ints, limits: Limits, low: _Heaps, above: Ints
+    ) -> tuple[Part, Bools]:
+        """Those up to the limit that stand behind the first `keep`."""
+        scores, at = unpack(self._ordered(left, rows, owner, low.at))
+        found = at >= 0
+        over = (found & (scores > limits[:, None])).sum(axis=1)[:, None]
+        column = np.arange(at.shape[1])
+        taken = found & (column >= over) & (column < over + self.wanted.eligible)
+        ranks = (above[:, None] + column + 1).astype(np.int32)
+        where = np.minimum(over + self.wanted.eligible - 1, at.shape[1] - 1)
+        full = (np.take_along_axis(at, where, 1)[:, 0] >= 0) & (over[:, 0] + self.wanted.eligible <= at.shape[1])
+        last = np.where(full, np.take_along_axis(scores, where, 1)[:, 0], -np.inf)
+        row, col = np.nonzero(taken & (ranks > self.wanted.keep))
+        return Part(owner[row], ranks[row, col], at[row, col], scores[row, col]), self._surely(low, last)
+
+    def _surely(self, heaps: _Heaps, last: Scores) -> Bools:
+        """Whether whatever fell out of a heap lies below the last that is told."""
+        worst = heaps.scores[:, 0].astype(np.float64)
+        sure: Bools = (worst == -np.inf) | (last > worst + self._error)
+        return sure
+
+    def _slowly(self, left: Matrix, rows: Ints, bans: Csr, i: int, limits: Limits) -> Part:
+        """One row against every candidate in float64."""
+        at = np.arange(len(self.candidates))
+        packed = np.empty(len(at), np.uint64)
+        for lo in range(0, len(at), COLUMNS):
+            some = at[None, lo : lo + COLUMNS]
+            packed[lo : lo + COLUMNS] = self._ordered(left, rows, np.array([i]), some)[0]
+        banned = np.zeros(len(at) + 1, np.bool_)
+        banned[bans.items[bans.offsets[i] : bans.offsets[i + 1]]] = True
+        packed = packed[
+            ~banned[np.minimum(packed & np.uint64(0xFFFFFFFF), len(at)).astype(np.int64)] & (packed != NONE)
+        ]
+        packed.sort()
+        scores, places = unpack(packed)
+        told = np.arange(len(places)) < self.wanted.keep
+        for limit in limits:
+            begin = int((scores > limit).sum())
+            told[begin : begin + self.wanted.eligible] = True
+        taken = np.flatnonzero(told)
+        return Part(np.full(len(taken), i), (taken + 1).astype(np.int32), places[taken], scores[taken])
+
+
+class _Held(NamedTuple):
+    matrix: Matrix
+
+    def take(self, ids: Ints, /) -> Matrix:
+        return self.matrix[ids]
+
+
+class _Heaps(NamedTuple):
+    scores: Scores
+    at: Ints
+
+    @classmethod
+    def of(cls, n: int, size: int) -> _Heaps:
+        return cls(np.full((n, size), -np.inf, np.float32), np.full((n, size), -1, np.int64))
+
+
+def _requests(wanted: Wanted, rows: Ints) -> tuple[Ints, Limits]:
+    """For each limit of these rows: the position of its row, and the limit."""
+    owner, at = Csr(wanted.offsets, np.arange(len(wanted.limits))).rows(rows)
+    return owner, wanted.limits[at]
+
+
+def _rows_of(lists: Csr, at: Ints) -> Csr:
+    owner, items = lists.rows(at)
+    return Csr.sorted(owner, items, len(at))
+
+
+def spans(cost: Ints, rows: int, most: int) -> Iterator[tuple[int, int]]:
+    """Cut 0..len(cost) into blocks of at most `rows` rows and, where one row alone is not dearer, `most` cost.
+
+    >>> list(spans(np.array([1, 1, 9, 1]), 3, 5))
+    [(0, 2), (2, 3), (3, 4)]
+    """
+    total = np.concatenate([np.zeros(1, np.int64), np.cumsum(cost)])
+    lo = 0
+    while lo < len(cost):
+        hi = int(np.searchsorted(total, total[lo] + most, side="right")) - 1
+        hi = max(lo + 1, min(hi, lo + rows, len(cost)))
+        yield lo, hi
+        lo = hi
