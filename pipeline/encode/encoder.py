@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.encode.device import device_of
+from pipeline.encode.device import device_of, wait_patiently
 from pipeline.errors import SourceError
 from pipeline.manifest.encoder import EncoderManifest, PackageModel
 from pipeline.weights import identify, model_folder
@@ -60,6 +60,7 @@ def open_encoder(
     """
     identity = identify(manifest, home, cache)
     packaged = isinstance(manifest.source, PackageModel)
+    wait_patiently()
     device = "cpu" if packaged else device or device_of(shard)
     key = (manifest.name, repr(identity), device)
     with _OPENING:

