@@ -169,6 +169,16 @@ def test_no_server_at_all(hub: Hub) -> None:
     assert "the connection failed (ConnectError), 5 times" in said
 
 
+def test_a_mirror_behind_a_proxy_is_asked(hub: Hub) -> None:
+    """Every request, that for the blob too, goes through the proxy of the environment to where HF_ENDPOINT points."""
+    commit = hub.commit(REPO, {"train.jsonl": JSONL, "train.parquet": PARQUET})
+    told = {"HF_ENDPOINT": "http://mirror.example", "NO_PROXY": "", "no_proxy": ""}
+    (answer,) = hub.fetch(job(commit, "train.*"), http_proxy=hub.double.endpoint, **told)
+    assert [Path(file["path"]).read_bytes() for file in answer["files"]] == [JSONL, PARQUET]
+    hosts = {request.headers["host"] for request in hub.requests}
+    assert hosts == {"mirror.example", f"localhost:{hub.double.port}"}
+
+
 def test_offline_without_the_files_is_a_sentence(hub: Hub) -> None:
     commit = hub.commit(REPO, {"train.jsonl": JSONL, "dev.jsonl": JSONL[:9]})
     hub.fetch(job(commit, "train.jsonl"))

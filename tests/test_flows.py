@@ -23,12 +23,11 @@ from ruamel.yaml import YAML
 
 from flows.alias import OURS, expand
 from flows.parameters import BuildParameters
+from tests.command import ROOT, m3e
 from tests.http_double import FileServer
 from tests.small import corpus, write_manifests, write_rows
 from tests.test_build import pairs
-from tests.test_cli import m3e
 
-ROOT = Path(__file__).resolve().parents[1]
 PREFECT = [str(Path(sys.executable).parent / "prefect")]
 
 
