@@ -2,8 +2,9 @@
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 READY := .venv/.ready
-# By module: what a module builds once for its tests, it builds on one worker only.
-PYTEST_ARGS ?= -n 2 --dist loadscope
+# By module: what a module builds once for its tests, it builds on one worker only. In the order of tests/conftest.py:
+# xdist's own, by the number of tests, leaves the few long ones to the end, where a worker waits for the other.
+PYTEST_ARGS ?= -n 2 --dist loadscope --no-loadscope-reorder
 
 .PHONY: demo test lint bench soak up down clean
 .DEFAULT_GOAL := test

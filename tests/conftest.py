@@ -12,6 +12,19 @@ from pytest_httpserver import HTTPServer
 from tests.http_double import FileServer
 
 ROOT = Path(__file__).resolve().parents[1]
+#: Modules that take longest, longest first. Workers take modules in this order, so that none starts a long one last.
+LONGEST = (
+    "flows",
+    "docs",
+    "build",
+    "external_fetch",
+    "benchmarks",
+    "lock",
+    "cli",
+    "archive",
+    "dedupe",
+    "decontaminate",
+)
 
 
 def corpora_folder() -> Path | None:
@@ -19,6 +32,12 @@ def corpora_folder() -> Path | None:
     given = os.environ.get("M3E_SHARED")
     folder = Path(given) if given else ROOT.parent / "shared" / "corpora"
     return folder if folder.is_dir() else None
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long modules first; within a module the order is that of the file."""
+    places = {f"test_{name}": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,6 @@ same host by itself and would then miss the headers of the first answer.
     with HubDouble() as hub:                                    # hub.endpoint goes into HF_ENDPOINT before the import
         first = hub.commit("me/pairs", {"train.jsonl": b"{}"})
         hub.fault("/resolve/", "status", status=503, times=2)
-
-By hand: python tests/hub_double.py --port 8000 --mount me/pairs=FOLDER
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -31,7 +29,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 LFS_SUFFIXES = (".parquet", ".arrow", ".gz", ".zst", ".zip", ".bin", ".npy")
 LFS_BYTES = 10 * 2**20
 Tree = dict[str, "Blob"]
-Action = Literal["status", "cut", "corrupt", "sleep"]
+Action = Literal["status", "cut", "corrupt", "sleep", "whole", "short"]  # whole: no Range; short: a wrong length
 
 
 @dataclass(frozen=True)
@@ -177,6 +175,8 @@ class HubDouble:
             if fault:
                 fault.times -= 1
         time.sleep(fault.seconds if fault else 0)
+        if fault and fault.action == "whole":
+            request = replace(request, headers={k: v for k, v in request.headers.items() if k != "range"})
         if fault and fault.action == "status":
             return as_json({"error": "injected"}, fault.status, fault.headers), fault
         for methods, pattern, route in ROUTES:
@@ -262,11 +262,9 @@ class HubDouble:
         return Answer(302, headers | linked)
 
     def get_blob(self, request: Request, sha256: str) -> Answer:
-        for repository in self.repositories.values():
-            for commit in repository.commits.values():
-                for blob in commit.tree.values():
-                    if blob.sha256 == sha256:
-                        return self.ranged(request, blob, {"ETag": f'"{sha256}"'})
+        trees = (commit.tree for repository in self.repositories.values() for commit in repository.commits.values())
+        for blob in (blob for tree in trees for blob in tree.values() if blob.sha256 == sha256):
+            return self.ranged(request, blob, {"ETag": f'"{sha256}"'})
         raise Refusal(404, "", "no such object")
 
     @staticmethod
@@ -313,6 +311,8 @@ def _handler(hub: HubDouble) -> type[BaseHTTPRequestHandler]:
             sent = answer.body
             if sent and fault and fault.action == "corrupt":
                 sent = bytes([sent[0] ^ 0xFF]) + sent[1:]
+            if fault and fault.action == "short":
+                sent = sent[: fault.after]
             self.send_response(answer.status)
             for name, value in {**answer.headers, "Content-Length": str(len(sent))}.items():
                 self.send_header(name, value)

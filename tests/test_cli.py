@@ -1,9 +1,8 @@
-"""The command line as its user meets it: exit codes, sentences, tables; started as real processes."""
+"""The command line as its user meets it: exit codes, sentences, tables; some of it as processes of their own."""
 
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,16 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.command import ROOT, m3e, started
 from tests.small import corpus, write_manifests, write_rows
 from tests.test_build import pairs
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def m3e(*words: str | Path, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, words)]
-    told = {"COLUMNS": "160", "PYTHONPATH": str(ROOT), **env}
-    return subprocess.run(command, cwd=cwd, env={**os.environ, **told}, capture_output=True, text=True, check=False)
 
 
 def failed_in_one_sentence(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
@@ -48,7 +40,7 @@ def edit(home: Path, **changes: Any) -> None:
 
 
 def test_build_explain_and_preview(home: Path) -> None:
-    done = build(home)
+    done = started("build", "small", "--manifests", "manifests", cwd=home)
     assert done.returncode == 0, done.stderr
     assert "Built: build/small\n" in done.stdout
     assert (home / "build/small/report.html").is_file()
@@ -98,13 +90,15 @@ def test_corpora_as_a_table_and_for_programs(home: Path) -> None:
 def test_check_tells_every_problem_and_exits_1(home: Path) -> None:
     assert m3e("check", "--manifests", "manifests", cwd=home).returncode == 0
     edit(home, grade="好", source={"kind": "hub", "repo": "a/b", "revision": "main"})
-    done = m3e("check", "--manifests", "manifests", cwd=home)
+    done = started("check", "--manifests", "manifests", cwd=home)
     failed_in_one_sentence(done, 1, "manifests/corpora/one.yaml:7:11", "grade", "source.revision: 'main' moves")
     assert m3e("check", "manifests/corpora/one.yaml", cwd=home).returncode == 1
 
 
 def test_wrong_usage_exits_2(home: Path) -> None:
-    failed_in_one_sentence(m3e("build", "nothing", "--manifests", "manifests", cwd=home), 2, "no such recipe", "small")
+    failed_in_one_sentence(
+        started("build", "nothing", "--manifests", "manifests", cwd=home), 2, "no such recipe", "small"
+    )
     failed_in_one_sentence(m3e("check", "--manifests", "nowhere", cwd=home), 2, "nowhere")
     assert m3e("bulid").returncode == 2
     assert build(home, "--sample", "0").returncode == 2

@@ -10,9 +10,8 @@ import opencc
 import polars as pl
 import pytest
 
-from tests.test_cli import m3e
+from tests.command import ROOT, m3e
 
-ROOT = Path(__file__).resolve().parents[1]
 PLANTED = [
     pytest.param(
         path.stem.removeprefix("planted-"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -18,10 +17,9 @@ from benchmarks.measure import child_environment
 from pipeline.manifest.catalog import SHIPPED
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe
+from tests.command import ROOT, m3e
 from tests.external_files import CORPORA, VARIANTS, Variant, converted, encoded, manifest, name_of, on_disk
 from tests.external_rows import CASES, Pair
-
-ROOT = SHIPPED.parent
 
 
 def questions(rows: tuple[Any, ...]) -> int:
@@ -147,9 +145,8 @@ def test_all_build_from_local_files_and_negatives_join_their_pair(tmp_path: Path
         told.pop("expect", None)
         write_yaml(own / "corpora" / f"{name}.yaml", told)
     write_yaml(own / "recipes" / "external.yaml", {"name": "external", "corpora": list(CASES)})
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", "build", "external", "--strict"]
-    command += ["--manifests", str(own), "--out", str(tmp_path / "build"), "--store", str(tmp_path / "store")]
-    done = subprocess.run(command, cwd=ROOT, env=os.environ | {"COLUMNS": "160"}, capture_output=True, text=True)
+    folders = ("--manifests", own, "--out", tmp_path / "build", "--store", tmp_path / "store")
+    done = m3e("build", "external", "--strict", *folders)
     assert done.returncode == 0, done.stderr
     funnel = {
         told["corpus"]: told

@@ -254,6 +254,17 @@ def test_sums_of_manifest_and_lock_are_held(server: FileServer, tmp_path: Path) 
         get(server, tmp_path, "d/*")
 
 
+def test_a_proxy_of_the_environment_is_asked(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", server.base)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("no_proxy", "other.example")
+    assert content(get(server, tmp_path, base="http://data.example")) == OLD
+    ((path, headers),) = server.requests
+    assert (path, headers["host"]) == (NAME, "data.example")
+
+
 def test_no_server_at_all(tmp_path: Path, server: FileServer) -> None:
     with pytest.raises(NetworkError, match=re.escape("the connection failed (ConnectError), 5 times")):
         get(server, tmp_path, base="http://127.0.0.1:1/x?token=canary")

@@ -111,6 +111,7 @@ def test_a_long_listing_comes_in_pages(hub: Hub) -> None:
         [("/tree/", "cut", {})],
         [("/_cdn/", "corrupt", {})],
         [("/resolve/.*jsonl", "corrupt", {"methods": ("GET",)})],
+        [("/_cdn/", "short", {"after": 1000}), ("/resolve/.*jsonl", "short", {"after": 0, "methods": ("GET",)})],
         [("/tree/", "sleep", {"seconds": 2})],
     ],
     ids=lambda faults: "+".join(
@@ -136,15 +137,19 @@ def test_an_expired_link_is_resolved_anew(hub: Hub) -> None:
 
 
 def test_a_cut_transfer_goes_on_where_it_stopped(hub: Hub) -> None:
-    content = bytes(1000) + os.urandom(12 * 2**20)
-    commit = hub.commit(REPO, {"big.bin": content})
-    hub.fault("/_cdn/", "cut", after=11 * 2**20)
-    (answer,) = hub.fetch(job(commit, "big.bin"))
-    assert answer["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()
-    assert [request.headers.get("range") for request in hub.requests if "/_cdn/" in request.path] == [
-        None,
-        f"bytes={10 * 2**20}-",
-    ]
+    """And begins again where the server ignores that it asked for the rest only."""
+    for action in ("cut", "whole"):
+        content = bytes(1000) + os.urandom(12 * 2**20)
+        commit = hub.commit(REPO, {"big.bin": content})
+        hub.requests.clear()
+        hub.fault("/_cdn/", "cut", after=11 * 2**20)
+        if action == "whole":
+            hub.fault("/_cdn/", "whole")
+        (answer,) = hub.fetch(job(commit, "big.bin"))
+        assert answer["files"][0]["sha256"] == hashlib.sha256(content).hexdigest()
+        asked = [request.headers.get("range") for request in hub.requests if "/_cdn/" in request.path]
+        assert asked == [None, f"bytes={10 * 2**20}-"]
+    assert all(fault.times == 0 for fault in hub.double.faults)
 
 
 def test_faults_that_stay_become_sentences_and_leave_nothing_behind(hub: Hub) -> None:
@@ -167,6 +172,16 @@ def test_no_server_at_all(hub: Hub) -> None:
     kind, said = error(answer)
     assert (kind, answer["transient"]) == ("NetworkError", True)
     assert "the connection failed (ConnectError), 5 times" in said
+
+
+def test_a_mirror_behind_a_proxy_is_asked(hub: Hub) -> None:
+    """Every request, that for the blob too, goes through the proxy of the environment to where HF_ENDPOINT points."""
+    commit = hub.commit(REPO, {"train.jsonl": JSONL, "train.parquet": PARQUET})
+    told = {"HF_ENDPOINT": "http://mirror.example", "NO_PROXY": "", "no_proxy": ""}
+    (answer,) = hub.fetch(job(commit, "train.*"), http_proxy=hub.double.endpoint, **told)
+    assert [Path(file["path"]).read_bytes() for file in answer["files"]] == [JSONL, PARQUET]
+    hosts = {request.headers["host"] for request in hub.requests}
+    assert hosts == {"mirror.example", f"localhost:{hub.double.port}"}
 
 
 def test_offline_without_the_files_is_a_sentence(hub: Hub) -> None:

@@ -14,11 +14,14 @@ from typing import Any
 
 import pytest
 
+from pipeline.build import context_of
 from pipeline.errors import NetworkError, SourceError
 from pipeline.fetch import Fetched, Wanted, fetch
 from pipeline.fetch.gdrive import explain
+from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.corpus import GdriveSource, ManualSource
 from pipeline.source import LockMismatch
+from pipeline.steps import fetch_step
 from pipeline.store import Store
 from tests.http_double import FileServer, Reply
 from tests.small import corpus, write_manifests, write_rows
@@ -252,6 +255,30 @@ def test_a_manual_alternate_makes_a_gap_with_every_reason(server: FileServer, tm
     assert not outcome.gaps
     lock = json.loads((path / "build.json").read_bytes())["lock"]["one"]
     assert (lock["alternate"], lock["kind"], len(lock["failed"])) == (2, "manual", 2)
+
+
+def test_one_cache_serves_all_recipes(server: FileServer, tmp_path: Path) -> None:
+    server.files["a/one.jsonl"] = rows()
+    recipes = [{"name": "small", "corpora": ["one"]}, {"name": "other", "corpora": ["one"], "min_corpora": 1}]
+    for told in recipes:
+        folder = write_manifests(tmp_path / "m", [two_sources(server)], told)
+    catalog = read_catalog([folder], shipped=False)
+    contexts = [context_of(catalog, catalog.recipe(told["name"]), tmp_path / "store") for told in recipes]
+    first, second = (fetch_step(context, context.corpora[0]) for context in contexts)
+    assert first == second and first.files[0].path.read_bytes() == rows()
+    assert len(server.requests) == 1
+
+
+def test_a_wrong_file_by_hand_is_found_by_its_first_record(tmp_path: Path) -> None:
+    source = {"kind": "manual", "get": "one.jsonl", "url": "https://example.org/page"}
+    folder = write_manifests(tmp_path / "m", [corpus("one", source=source), corpus("two")], {"name": "small"})
+    write_rows(folder, "two", pairs(5, 8))
+    place = tmp_path / "store/manual/one/one.jsonl"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(rows(renamed=True))
+    _, _, outcome = run(folder, tmp_path)
+    (gap,) = outcome.gaps
+    assert (gap.corpus, gap.stage) == ("one", "convert") and "column q is in none of" in gap.cause
 
 
 def test_a_lock_mismatch_is_never_passed_over() -> None:

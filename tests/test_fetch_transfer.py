@@ -11,6 +11,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cloudpickle
@@ -82,6 +83,22 @@ def test_between_chunks_a_pause_is_kept(monkeypatch: pytest.MonkeyPatch) -> None
         for at in range(10):
             meter.at(at)
     assert [(moved.state, moved.bytes, moved.total) for moved in heard] == [("moving", 0, 9), ("whole", 9, 9)]
+
+
+def test_what_xet_puts_together_moves_the_file_once() -> None:
+    """huggingface_hub's own reporter, as a transfer through Xet drives it: two counts, of which one is the file's."""
+    from huggingface_hub.utils._xet_progress_reporting import XetDownloadProgressReporter
+
+    heard: list[Moved] = []
+    with transfer.Meter(heard.append, "toy", "x", 90) as meter:
+        told = {"reconstruction_desc": "x", "total": 90, "log_level": 20, "tqdm_class": transfer.bars_of(meter)}
+        with XetDownloadProgressReporter(**told) as reporter:
+            for here, moved in ((0, 30), (60, 50), (90, 70)):
+                rates = {"total_bytes_completion_rate": 1.0, "total_transfer_bytes_completion_rate": 1.0}
+                counts = {"total_bytes_completed": here, "total_transfer_bytes_completed": moved, "total_bytes": 90}
+                reporter.update_progress(SimpleNamespace(**counts, **rates))
+    assert [moved.bytes for moved in heard] == [0, 60, 90, 90]
+    assert {moved.total for moved in heard} == {90}
 
 
 def web(base: str) -> list[dict[str, Any]]:

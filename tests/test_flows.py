@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -23,12 +24,11 @@ from ruamel.yaml import YAML
 
 from flows.alias import OURS, expand
 from flows.parameters import BuildParameters
+from tests.command import ROOT, m3e
 from tests.http_double import FileServer
 from tests.small import corpus, write_manifests, write_rows
 from tests.test_build import pairs
-from tests.test_cli import m3e
 
-ROOT = Path(__file__).resolve().parents[1]
 PREFECT = [str(Path(sys.executable).parent / "prefect")]
 
 
@@ -127,9 +127,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         )
         started.append(worker)
         made = Stack(base, env, worker)
-        for _ in range(60):  # the worker makes the pool, and deploy needs it
-            if made.prefect("work-pool", "inspect", "m3e-local").returncode == 0:
+        for _ in range(600):  # the worker makes the pool, and deploy needs it
+            if made.ask("/work_pools/filter"):
                 break
+            time.sleep(0.2)
         done = made.prefect("--no-prompt", "deploy", "--all")
         assert done.returncode == 0, done.stdout + done.stderr
         yield made
@@ -164,12 +165,23 @@ def plain(stack: Stack) -> dict[str, str]:
     return files(stack.base / "plain/demo")
 
 
+def one_line_per_file(stack: Stack) -> bool:
+    """The log of the latest run tells the one file that was loaded, once."""
+    size = (stack.base / "manifests/files/web.jsonl").stat().st_size
+    told = re.compile(rf"web: web\.jsonl, {size:,} bytes in \d+\.\d s")
+    end = time.monotonic() + 20  # lines are sent in batches
+    while not (found := [line for line in stack.log_lines() if told.fullmatch(line)]) and time.monotonic() < end:
+        time.sleep(0.5)
+    return len(found) == 1
+
+
 def test_the_literal_command_builds_what_the_command_line_builds(stack: Stack, plain: dict[str, str]) -> None:
     told = {"out": str(stack.base / "p"), "store": str(stack.base / "store")}
     first = stack.run(**told)
     assert first.returncode == 0, first.stdout + first.stderr
     assert "Completed" in first.stdout
     assert files(stack.base / "p/demo") == plain
+    assert one_line_per_file(stack)
     keys = {a["key"]: a["type"] for a in stack.ask("/artifacts/latest/filter", limit=50)}
     assert keys == {"demo-funnel": "table", "demo-licences": "table", "demo-gaps": "markdown"}
     assert "Cached" not in stack.task_states().values()
@@ -231,6 +243,7 @@ def test_dask_workers_give_the_same_bytes(stack: Stack, plain: dict[str, str]) -
     done = stack.run(out=str(stack.base / "dask"), store=str(stack.base / "dask-store"), runner="dask", workers=2)
     assert done.returncode == 0, done.stdout + done.stderr
     assert files(stack.base / "dask/demo") == plain
+    assert one_line_per_file(stack)  # the listener went to the workers with the context
 
 
 def test_the_alias_can_be_switched_off(stack: Stack) -> None:

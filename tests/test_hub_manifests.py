@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import gzip
+import hashlib
+import io
 import json
-import os
-import subprocess
-import sys
+import tarfile
 import unicodedata
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,11 +24,13 @@ from pipeline.manifest.catalog import Catalog, read_catalog
 from pipeline.manifest.corpus import Corpus, HttpSource, HubSource, LocalSource
 from pipeline.source import SourceFile, Wanted
 from pipeline.store import Store
+from tests import external_files
+from tests.command import ROOT, m3e, started
 from tests.data import hub_rows
 from tests.data.hub_rows import Upstream
+from tests.http_double import FileServer
 from tests.hub_double import HubDouble
 
-ROOT = Path(__file__).resolve().parents[1]
 SCRIPT_REPOS = {"mlqa", "xlsum", "bq", "lcqmc", "wiki_atomic_edit", "dureader_robust"}
 NAMES = sorted(hub_rows.CORPORA)
 
@@ -96,21 +99,46 @@ def test_upstream_files_give_the_records_written_down(catalog: Catalog, name: st
     assert_gives(corpus, files, upstream, tmp_path)
 
 
+def archived(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Files as a web server has them: members of one tar.gz in it, beside one that nobody names."""
+    plain = {name: content for name, content in files.items() if "!" not in name}
+    for name, content in files.items():
+        if "!" in name:
+            archive, _, member = name.partition("!")
+            packed = io.BytesIO()
+            with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+                for inside, held in ((f"{Path(member).parent}/dev.json", hub_rows.UNREADABLE), (member, content)):
+                    info = tarfile.TarInfo(inside)
+                    info.size = len(held)
+                    tar.addfile(info, io.BytesIO(held))
+            plain[archive] = packed.getvalue()
+    return plain
+
+
+def test_every_corpus_has_its_table_of_rows(catalog: Catalog) -> None:
+    shipped = {name for name in catalog.corpora if not name.startswith("demo-")}
+    assert shipped == set(NAMES) | set(external_files.CORPORA)
+    alternates = {name for name in NAMES if catalog.corpora[name].alternates}
+    assert alternates == set(hub_rows.ALTERNATES)
+
+
 @pytest.mark.parametrize("name", sorted(hub_rows.ALTERNATES))
-def test_alternates_give_the_same_pairs(catalog: Catalog, name: str, tmp_path: Path) -> None:
-    """The members of an archive lie as files here: taking them out is for the fetcher."""
+def test_alternates_give_the_same_pairs(catalog: Catalog, name: str, server: FileServer, tmp_path: Path) -> None:
+    """Through the fetcher, from a server that has the files under the path of the manifest's own address."""
     corpus, upstream = catalog.corpora[name], hub_rows.ALTERNATES[name]
     (alternate,) = corpus.alternates
-    assert isinstance(alternate.source, HttpSource)
-    assert alternate.parts is not None
-    files = []
-    for number, part in enumerate(alternate.parts):
-        file = part.files["train"]
-        assert isinstance(file, str)
-        path = tmp_path / file.replace("/", "+")
-        path.write_bytes(upstream.files[file])
-        files.append(SourceFile(number, "train", file, path, "", 0))
-    assert_gives(corpus.model_copy(update={"parts": alternate.parts}), tuple(files), upstream, tmp_path)
+    assert isinstance(alternate.source, HttpSource) and alternate.parts is not None
+    folder = urlsplit(alternate.source.base).path.rstrip("/")
+    on_server = archived(upstream.files)
+    server.files |= {f"{folder}/{name}".lstrip("/"): content for name, content in on_server.items()}
+    told = alternate.source.checksums  # of the publisher's own archive
+    assert set(told) <= set(on_server)
+    sums = {name: f"md5:{hashlib.md5(on_server[name]).hexdigest()}" for name in told}
+    source = alternate.source.model_copy(update={"base": server.base + folder, "checksums": sums})
+    wanted = [Wanted(at, "train", (str(part.files["train"]),)) for at, part in enumerate(alternate.parts)]
+    files = fetch(name, source, wanted, tmp_path, Store(tmp_path / "store")).files
+    assert sorted(path for path, _ in server.requests) == sorted(server.files)
+    assert_gives(corpus.model_copy(update={"parts": alternate.parts}), files, upstream, tmp_path)
 
 
 # --- what must not pass ----------------------------------------------------------------------------------------------
@@ -215,13 +243,6 @@ def test_real_slices_give_what_plain_code_makes_of_them(
 # --- through the Hub's protocol --------------------------------------------------------------------------------------
 
 
-def m3e(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING", "M3E"))}
-    command = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, words)]
-    environment = {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "160", "NO_PROXY": "*", **environment}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
-
-
 def test_every_corpus_builds_from_the_hub(catalog: Catalog, tmp_path: Path) -> None:
     recipes = tmp_path / "manifests" / "recipes"
     recipes.mkdir(parents=True)
@@ -236,7 +257,7 @@ def test_every_corpus_builds_from_the_hub(catalog: Catalog, tmp_path: Path) -> N
                 hub.commit(source.repo, {f"{source.repo.split('/')[1]}.py": b"raise SystemExit"})
         environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf")}
         folders = ("--manifests", tmp_path / "manifests", "--store", tmp_path / "store", "--out", tmp_path / "out")
-        done = m3e("build", "hub", "--sample", "50", *folders, **environment)
+        done = started("build", "hub", "--sample", "50", *folders, **environment)
         asked = {request.path for request in hub.requests if "/resolve/" in request.path}
     assert done.returncode == 0, done.stderr
     built = json.loads(next((tmp_path / "out").glob("hub*/build.json")).read_bytes())

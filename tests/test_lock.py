@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,11 @@ from pipeline.manifest.lock import Lock, read_lock
 from pipeline.report.plan import plan
 from pipeline.runner import Threads
 from pipeline.store import Store
+from tests.command import m3e, started
 from tests.http_double import FileServer
 from tests.hub_double import HubDouble
 from tests.small import corpus, write_manifests, write_rows
 from tests.test_build import pairs
-from tests.test_cli import m3e
 from tests.test_fetch_sources import rows
 
 
@@ -181,7 +179,7 @@ def test_a_locked_commit_is_built_while_its_branch_moves_on(tmp_path: Path) -> N
         environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "*"}
 
         def run(*words: str) -> str:
-            done = m3e(*words, "--manifests", str(folder), cwd=tmp_path, **environment)
+            done = started(*words, "--manifests", str(folder), cwd=tmp_path, **environment)
             return done.stdout + done.stderr
 
         hub.commit("people/pairs", {"one.jsonl": b"wrong branch"})
@@ -206,16 +204,7 @@ def test_large_hub_files_are_locked_by_their_listed_sum_alone(tmp_path: Path) ->
     with HubDouble() as hub:
         hub.commit("people/pairs", {"one.jsonl": rows(), "big.jsonl.gz": b"many rows"})
         environment = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "NO_PROXY": "*"}
-        command = [
-            sys.executable,
-            "-c",
-            "from pipeline.cli import main; main()",
-            "lock",
-            "--manifests",
-            str(folder),
-            "one",
-        ]
-        done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=True)
+        done = started("lock", "--manifests", str(folder), "one", cwd=tmp_path, **environment)
         assert "2 file(s)" in done.stdout
         (locked,) = json.loads((folder / "m3e.lock").read_bytes())["corpora"]["one"]
         assert locked["files"] == [told("big.jsonl.gz", b"many rows"), told("one.jsonl", rows())]

@@ -6,6 +6,7 @@ No script, no network, no date: the same build gives the same bytes, from a fold
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -185,6 +186,7 @@ def _similarity(profiles: Profiles, threshold: float) -> dict[str, Any]:
     return {"picture": picture, "records": sum(sum(c.values()) for c in drawn.values()), "same": same}
 
 
+@cache
 def _environment() -> jinja2.Environment:
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline"),
