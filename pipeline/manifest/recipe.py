@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.licence import UseClass
+from pipeline.licence import Policy, UseClass, under
 from pipeline.manifest.corpus import Corpus, Name, Strict
 from pipeline.manifest.settings import (
     CapConfig,
@@ -45,20 +45,32 @@ class Recipe(Strict):
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     consistency: ConsistencyConfig | None = None
     cap: CapConfig | None = None
+    accept_generator_terms: bool = False
+    accept_miner_terms: bool = False
+
+    @property
+    def policy(self) -> Policy:
+        """What this recipe takes upon itself in questions of licence."""
+        return Policy(accept_generator_terms=self.accept_generator_terms, accept_miner_terms=self.accept_miner_terms)
 
 
 def chosen(recipe: Recipe, corpora: dict[str, Corpus]) -> list[Corpus]:
     """The enabled corpora of a recipe, in the order the recipe lists them (name order for `all` and properties).
 
-    A named corpus is taken even when it is disabled by default: naming it is opting in.
+    Their terms are those that the recipe's policy leaves: all that comes after sees no others. A named corpus is taken
+    even when it is disabled by default: naming it is opting in.
     """
     if isinstance(recipe.corpora, list):
-        return [corpora[name] for name in recipe.corpora]
-    enabled = [corpus for _, corpus in sorted(corpora.items()) if corpus.enabled]
+        return [_under(recipe, corpora[name]) for name in recipe.corpora]
+    enabled = [_under(recipe, corpus) for _, corpus in sorted(corpora.items()) if corpus.enabled]
     if recipe.corpora == "all":
         return enabled
     want = recipe.corpora
     return [corpus for corpus in enabled if _fits(want, corpus)]
+
+
+def _under(recipe: Recipe, corpus: Corpus) -> Corpus:
+    return corpus.model_copy(update={"licence": under(corpus.licence, recipe.policy)})
 
 
 def _fits(want: Chosen, corpus: Corpus) -> bool:
