@@ -1,7 +1,8 @@
 """Assemble: one pass over the text of a corpus applies every decision and writes what a build holds of it.
 
 Text comes from `convert`, decisions from `resolve`, groups from `dedupe`, terms from the manifest. Nothing is decided
-here but the fate of single negatives: one that is contaminated, or a known positive of its text, is taken out alone.
+here but the fate of single negatives (one that is contaminated, a tombstone's, or a known positive of its text is
+taken out alone) and of labelled rows, which have no decisions: tombstones and use classes hold for them too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipeline.record import (
 )
 from pipeline.shards import ShardWriter
 from pipeline.store import Receipt
+from pipeline.tombstones import struck, texts_struck
 
 #: Small columns of a whole corpus go into one file.
 ONE_FILE = 1 << 62
@@ -43,19 +45,28 @@ class AssembleInput:
     labelled_marks: Sequence[Path]
 
 
-def assemble(given: AssembleInput, known_positives: Sequence[Path], terms: dict[str, RowTerms], out: Path) -> Receipt:
+def assemble(
+    given: AssembleInput,
+    known_positives: Sequence[Path],
+    terms: dict[str, RowTerms],
+    out: Path,
+    tombstones: frozenset[str] = frozenset(),
+) -> Receipt:
     """Write `data/train-*`, and one file each of ledger, evidence and labelled rows of one corpus, below `out`.
 
     `known_positives` are the classes shards of every corpus: their (text_key, pos_key) are the known positives that no
-    negative may be, removed records included. Returns the counts and the licence mix of the kept records.
+    negative may be, removed records included. Returns the counts, the licence mix of the kept records, and what each
+    sub-source gives.
     """
     columns = pl.DataFrame(
-        [(name, t.licence_id, t.commercial, t.redistribute) for name, t in terms.items()],
-        schema=["sub_source", "licence_id", "commercial", "redistribute"],
+        [(name, t.licence_id, t.commercial, t.redistribute, t.usable) for name, t in terms.items()],
+        schema=dict.fromkeys(("sub_source", "licence_id", "commercial", "redistribute"), pl.String)
+        | {"usable": pl.Boolean},
         orient="row",
-    ).with_columns(pl.all().cast(pl.String))
-    negatives = _negatives(given, known_positives)
+    )
+    negatives = _negatives(given, known_positives, tombstones)
     mix: dict[str, int] = {}
+    parts: dict[str, int] = {}
     with (
         ShardWriter(out, "train", DATA_SCHEMA) as data,
         ShardWriter(out, "ledger", LEDGER_SCHEMA, ONE_FILE) as ledger,
@@ -75,9 +86,10 @@ def assemble(given: AssembleInput, known_positives: Sequence[Path], terms: dict[
                 kept.group_by("licence_id", "commercial").len().sort("licence_id", "commercial").iter_rows()
             ):
                 mix[f"{licence} ({use})"] = mix.get(f"{licence} ({use})", 0) + n
+            _tally(kept, parts)
     _number(data.paths)
     receipt: Receipt = {"kept": data.rows, "removed": ledger.rows, "licences": dict(sorted(mix.items()))}
-    return receipt | _labelled(given, columns, out)
+    return receipt | {"sub_sources": dict(sorted(parts.items()))} | _labelled(given, columns, tombstones, out)
 
 
 def _shard(given: AssembleInput, shard: int, path: Path) -> pl.DataFrame:
@@ -102,10 +114,14 @@ def _flags(given: AssembleInput, shard: int) -> pl.Series:
     return pl.DataFrame(lists).select(flags=pl.concat_list(pl.all()).list.unique().list.sort())["flags"]
 
 
-def _negatives(given: AssembleInput, known_positives: Sequence[Path]) -> pl.DataFrame | None:
-    """record_id of each kept holder -> its negatives: joined over exact copies within the corpus, cleared, in order.
+def _negatives(
+    given: AssembleInput, known_positives: Sequence[Path], tombstones: frozenset[str]
+) -> pl.DataFrame | None:
+    """record_id of each kept holder -> its negatives: joined over exact copies, cleared, in order.
 
-    None where the corpus ships no negatives, so that most corpora never pay for this.
+    Joined are copies of one sub-source only: a record's licence columns then hold for its negatives as well. A record
+    that a tombstone struck takes its negatives along. None where the corpus ships no negatives, so that most corpora
+    never pay for this.
     """
     parts: list[pl.DataFrame] = []
     for shard, path in enumerate(given.text):
@@ -115,14 +131,15 @@ def _negatives(given: AssembleInput, known_positives: Sequence[Path]) -> pl.Data
             continue
         frame = pl.concat(
             [
-                pl.read_parquet(path, columns=["record_id", "text_neg"]),
-                pl.read_parquet(given.decisions[shard], columns=["keep", "duplicate_of", "reason"]),
+                pl.read_parquet(path, columns=["sub_source", "text_neg"]),
+                pl.read_parquet(given.decisions[shard], columns=["stage"]),
                 pl.read_parquet(given.classes[shard], columns=["class_id", "text_key"]),
             ],
             how="horizontal",
         ).with_row_index("record_row")
         singles = (
-            frame.select("record_row", "text_neg", "class_id", "text_key")
+            frame.filter(pl.col("stage").ne_missing("tombstone"))
+            .select("record_row", "text_neg", "class_id", "sub_source", "text_key")
             .with_columns(neg=pl.int_ranges(pl.col("text_neg").list.len(), dtype=pl.UInt32))
             .explode("text_neg", "neg")
             .drop_nulls("text_neg")
@@ -130,7 +147,8 @@ def _negatives(given: AssembleInput, known_positives: Sequence[Path]) -> pl.Data
         out = pl.read_parquet(given.negatives[shard], columns=["record_row", "neg"]) if given.negatives else None
         if out is not None:
             singles = singles.join(out.unique(), on=["record_row", "neg"], how="anti", maintain_order="left")
-        parts.append(singles.select("class_id", "text_key", "text_neg"))
+        singles = singles.filter(~texts_struck(tombstones, singles["text_neg"]))
+        parts.append(singles.select("class_id", "sub_source", "text_key", "text_neg"))
     if not parts:
         return None
     singles = pl.concat(parts)
@@ -147,15 +165,15 @@ def _negatives(given: AssembleInput, known_positives: Sequence[Path]) -> pl.Data
             known, left_on=["text_key", "neg_key"], right_on=["text_key", "pos_key"], how="anti", maintain_order="left"
         )
         .filter(pl.col("neg_key") != pl.col("text_key"))
-        .unique(["class_id", "neg_key"], keep="first", maintain_order=True)
-        .group_by("class_id", maintain_order=True)
+        .unique(["class_id", "sub_source", "neg_key"], keep="first", maintain_order=True)
+        .group_by("class_id", "sub_source", maintain_order=True)
         .agg("text_neg")
     )
     holders = pl.concat(
         [
             pl.concat(
                 [
-                    pl.read_parquet(path, columns=["record_id"]),
+                    pl.read_parquet(path, columns=["record_id", "sub_source"]),
                     pl.read_parquet(given.decisions[shard], columns=["keep"]),
                     pl.read_parquet(given.classes[shard], columns=["class_id"]),
                 ],
@@ -164,27 +182,47 @@ def _negatives(given: AssembleInput, known_positives: Sequence[Path]) -> pl.Data
             for shard, path in enumerate(given.text)
         ]
     )
-    return holders.join(singles, on="class_id", how="inner").select("record_id", "text_neg")
+    return holders.join(singles, on=["class_id", "sub_source"], how="inner").select("record_id", "text_neg")
 
 
-def _labelled(given: AssembleInput, columns: pl.DataFrame, folder: Path) -> Receipt:
+def _labelled(given: AssembleInput, columns: pl.DataFrame, tombstones: frozenset[str], folder: Path) -> Receipt:
+    """Labelled rows with their terms; a row goes for the first of: tombstone, contamination, a use class not wanted."""
     removed: dict[str, int] = {}
+    parts: dict[str, int] = {}
     rows = 0
     with ShardWriter(folder, "labelled", LABELLED_DATA_SCHEMA, ONE_FILE) as writer:
         for shard, path in enumerate(given.labelled):
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path).join(columns, on="sub_source", how="left", maintain_order="left")
             rows += frame.height
+            leaked = pl.lit(None, pl.String)
             if given.labelled_marks:
-                frame = frame.with_columns(
-                    reason=pl.read_parquet(given.labelled_marks[shard], columns=["reason"])["reason"]
-                )
-                for reason, n in frame.drop_nulls("reason").group_by("reason").len().sort("reason").iter_rows():
-                    removed[reason] = removed.get(reason, 0) + n
-                frame = frame.filter(pl.col("reason").is_null())
-            writer.write(
-                _table(frame.join(columns, on="sub_source", how="left", maintain_order="left"), LABELLED_DATA_SCHEMA)
+                frame = frame.with_columns(pl.read_parquet(given.labelled_marks[shard], columns=["reason"])["reason"])
+                leaked = pl.col("reason")
+            dead = texts_struck(tombstones, frame["text"]) | texts_struck(tombstones, frame["other"])
+            frame = frame.with_columns(
+                reason=pl.when(pl.lit(dead) | struck(tombstones, "record_id"))
+                .then(pl.lit("tombstone"))
+                .when(leaked.is_not_null())
+                .then(leaked)
+                .when(~pl.col("usable"))
+                .then(pl.lit("use_class"))
             )
-    return {"labelled": rows, "labelled_kept": writer.rows, "labelled_removed": removed}
+            for reason, n in frame.drop_nulls("reason").group_by("reason").len().sort("reason").iter_rows():
+                removed[reason] = removed.get(reason, 0) + n
+            kept = frame.filter(pl.col("reason").is_null())
+            _tally(kept, parts)
+            writer.write(_table(kept, LABELLED_DATA_SCHEMA))
+    receipt: Receipt = {
+        "labelled": rows,
+        "labelled_kept": writer.rows,
+        "labelled_removed": dict(sorted(removed.items())),
+    }
+    return receipt | {"labelled_sub_sources": dict(sorted(parts.items()))}
+
+
+def _tally(frame: pl.DataFrame, parts: dict[str, int]) -> None:
+    for sub_source, n in frame.group_by("sub_source").len().sort("sub_source").iter_rows():
+        parts[sub_source] = parts.get(sub_source, 0) + n
 
 
 def _number(paths: Sequence[Path]) -> None:

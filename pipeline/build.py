@@ -233,6 +233,7 @@ def count(outcome: Outcome) -> None:
             labelled=read["totals"]["labelled"],
             labelled_kept=made["labelled_kept"],
             labelled_removed=made["labelled_removed"],
+            licences=made["licences"],
         )
         funnel.prove()
         outcome.funnels[name] = funnel

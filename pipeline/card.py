@@ -44,6 +44,7 @@ COLUMNS = {
     "text_group": "near-duplicate group of `text`: records of one group must not meet as in-batch negatives",
     "pos_group": "near-duplicate group of `text_pos`, likewise",
     "cluster": "near-duplicate group of the pair",
+    "also_in": "other corpora that held a copy of the pair, as it is or nearly; the freest copy is kept",
     "doc_group": "the source document or passage family",
     "corpus": "the corpus it is from",
     "sub_source": "the part of the corpus, where parts have licences of their own",

@@ -76,6 +76,12 @@ def check(
             raise ManifestError(told) from None
         _say(f"{len(wanted)} file(s) in order.")
         return
+    from datetime import date
+
+    from pipeline.report.licences import stale_problems
+
+    for told_of in stale_problems(catalog, date.today()):
+        _say(f"warning: {told_of}", err, "yellow")
     kinds = ("corpora", "benchmarks", "encoders", "recipes")
     _say(f"In order: {', '.join(f'{len(getattr(catalog, kind))} {kind}' for kind in kinds)}.")
 
@@ -91,6 +97,29 @@ def corpora(manifests: Manifests = None, as_json: AsJson = False) -> None:
         return
     out.print(corpus_table(rows))
     _say(f"{len(rows)} corpora; {sum(row['seed']['rows'] for row in rows if row['seed']):,} rows in the seed's table.")
+
+
+@app.command()
+def licences(
+    names: Annotated[list[str] | None, typer.Argument(help="Only these corpora, told in full.")] = None,
+    verbose: Annotated[bool, typer.Option("-v", "--verbose", help="Everything in full, with the quotes.")] = False,
+    manifests: Manifests = None,
+    as_json: AsJson = False,
+) -> None:
+    """What each corpus may be used for, where that was read, and what speaks against it."""
+    from datetime import date
+
+    from pipeline.report.licences import licence_page, licence_rows, licence_table
+
+    rows = licence_rows(_catalog(_folders(manifests)), names or [], date.today())
+    if as_json:
+        sys.stdout.write(json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+        return
+    out.print(licence_page(rows) if names or verbose else licence_table(rows))
+    stale = sum(days is not None for row in rows for days in row["stale_days"])
+    if stale:
+        _say(f"warning: {stale} piece(s) of evidence are over a year old; read them again.", err, "yellow")
+    _say("A record of what was read, not legal advice. Quotes: m3e licences CORPUS. The model: docs/licences.md.")
 
 
 @app.command()

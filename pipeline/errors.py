@@ -9,7 +9,8 @@ CurationError                 exit 1: the work failed; the message says what to 
 ├── BadRowsError              more malformed rows than the corpus allows
 ├── StoreError                the store or the output folder cannot be written or holds damage
 ├── CountError                the funnel does not add up
-└── BuildError                a build ended with too many gaps
+├── BuildError                a build ended with too many gaps
+└── LicenceError              terms forbid what was asked for
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ class CountError(CurationError):
 
 
 class BuildError(CurationError):
+    pass
+
+
+class LicenceError(CurationError):
     pass
 
 

@@ -32,6 +32,8 @@ class Funnel:
     labelled: int = 0
     labelled_kept: int = 0
     labelled_removed: dict[str, int] = field(default_factory=dict)
+    #: Kept records per licence and commercial use class: `CC0-1.0 (allowed)`. Not part of a sum where it is not told.
+    licences: dict[str, int] = field(default_factory=dict)
 
     def prove(self) -> None:
         """Raises CountError where a sum does not hold; the build must not end well then."""
@@ -43,6 +45,8 @@ class Funnel:
         self._equal(
             "labelled rows", self.labelled, "kept + removed", self.labelled_kept + sum(self.labelled_removed.values())
         )
+        if self.licences:
+            self._equal("records kept", self.kept, "the licence mix", sum(self.licences.values()))
 
     def _equal(self, left: str, a: int, right: str, b: int) -> None:
         if a != b:
@@ -64,15 +68,18 @@ def total(funnels: Iterable[Funnel]) -> Funnel:
     listed = list(funnels)
     removed: dict[str, dict[str, int]] = {}
     labelled_removed: dict[str, int] = {}
+    licences: dict[str, int] = {}
     for funnel in listed:
         for stage, reasons in funnel.removed.items():
             for reason, n in reasons.items():
                 removed.setdefault(stage, {})[reason] = removed.get(stage, {}).get(reason, 0) + n
         for reason, n in funnel.labelled_removed.items():
             labelled_removed[reason] = labelled_removed.get(reason, 0) + n
+        for licence, n in funnel.licences.items():
+            licences[licence] = licences.get(licence, 0) + n
     names = ("read", "used", "filtered", "quarantined", "converted", "kept", "labelled", "labelled_kept")
     sums = {name: sum(getattr(f, name) for f in listed) for name in names}
-    return Funnel("all", **sums, removed=removed, labelled_removed=labelled_removed)
+    return Funnel("all", **sums, removed=removed, labelled_removed=labelled_removed, licences=licences)
 
 
 #: What the text that a record was removed for is in its benchmark, by the reason in the ledger.

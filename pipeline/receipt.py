@@ -12,6 +12,8 @@ from pipeline.build import Outcome
 from pipeline.card import render_attribution, render_card
 from pipeline.folder import readable_json, write_folder
 from pipeline.ledger import total
+from pipeline.manifest.corpus import Corpus
+from pipeline.release import told_terms
 from pipeline.report.page import Profiles, all_leaks, render_page
 from pipeline.report.profile import profile_of
 from pipeline.source import Fetched
@@ -104,6 +106,8 @@ def _receipt(outcome: Outcome, only: tuple[str, ...], profiles: Profiles) -> dic
         "lock": {name: _locked(fetched) for name, fetched in outcome.fetched.items()},
         "counts": total(outcome.funnels.values()).told(),
         "licences": {name: outcome.entries["assemble", name].receipt["licences"] for name in outcome.corpora},
+        "terms": {c.name: _terms(c, outcome) for c in context.corpora if c.name in outcome.corpora},
+        "tombstones": len(context.tombstones),
         "gaps": [vars(gap) for gap in outcome.gaps],
         "warnings": outcome.warnings,
         "benchmarks": sorted(task for stage, task in outcome.entries if stage == "index"),
@@ -125,6 +129,16 @@ def _training_datasets(outcome: Outcome, profiles: Profiles) -> dict[str, list[s
         for task in [*corpus.overlaps, *(task for name, _, task in flags if name == "contaminated")]:
             told.setdefault(task, set()).add(corpus.name)
     return {task: sorted(corpora) for task, corpora in sorted(told.items())}
+
+
+def _terms(corpus: Corpus, outcome: Outcome) -> dict[str, Any]:
+    """Per sub-source the terms its rows were built under, and how many rows they bind."""
+    made = outcome.entries["assemble", corpus.name].receipt
+    records, labelled = made["sub_sources"], made["labelled_sub_sources"]
+    return {
+        sub: told_terms(corpus.licence.of(sub), records.get(sub, 0), labelled.get(sub, 0))
+        for sub in sorted({*records, *labelled})
+    }
 
 
 def _locked(fetched: Fetched) -> dict[str, Any]:

@@ -95,7 +95,8 @@ def shard_name(kind: str, index: int) -> str:
     return f"{kind}-{index:05d}.parquet"
 
 
-#: What becomes of each record, positional like marks. `cluster` is the near-duplicate component of the pair.
+#: What becomes of each record, positional like marks. `cluster` is the near-duplicate component of the pair, `also_in`
+#: names the other corpora that held a copy of a kept record.
 DECISION_SCHEMA = pa.schema(
     [
         pa.field("keep", pa.bool_(), nullable=False),
@@ -105,6 +106,7 @@ DECISION_SCHEMA = pa.schema(
         pa.field("benchmark", pa.string()),
         pa.field("similarity", pa.float32()),
         pa.field("cluster", pa.uint64(), nullable=False),
+        pa.field("also_in", pa.list_(pa.string()), nullable=False),
     ]
 )
 
@@ -115,6 +117,7 @@ DATA_SCHEMA = pa.schema(
         pa.field("text_group", pa.uint64(), nullable=False),
         pa.field("pos_group", pa.uint64(), nullable=False),
         pa.field("cluster", pa.uint64(), nullable=False),
+        pa.field("also_in", pa.list_(pa.string()), nullable=False),
         pa.field("licence_id", pa.string(), nullable=False),
         pa.field("commercial", pa.string(), nullable=False),
         pa.field("redistribute", pa.string(), nullable=False),

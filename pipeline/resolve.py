@@ -28,6 +28,7 @@ from pipeline.manifest.settings import CapConfig
 from pipeline.record import DECISION_SCHEMA
 from pipeline.shards import write_parquet
 from pipeline.store import Receipt
+from pipeline.tombstones import struck
 
 
 class ResolveConfig(Strict):
@@ -69,7 +70,7 @@ def resolve(
     frame = _dedupe(frame, order, links)
     if config.cap is not None:
         frame = _cap(frame, order, config.cap.positives_per_text)
-    frame = frame.with_columns(cluster=_clusters(frame, links))
+    frame = frame.with_columns(cluster=_clusters(frame, links), also_in=_also_in(frame, [i.corpus for i in inputs]))
     receipt: Receipt = {"corpora": {}}
     for place, given in enumerate(inputs):
         mine = frame.filter(pl.col("place") == place)
@@ -93,14 +94,7 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str], top: i
         .with_columns(place=pl.lit(place, pl.UInt16), grade=pl.lit(0 if given.grade == "优" else 1, pl.UInt8))
     )
     nothing = pl.lit(None, pl.String)
-    dead = pl.lit(False)
-    if tombstones:
-        hashes = pl.Series([int(t, 16) for t in sorted(tombstones) if len(t) == 16], dtype=pl.UInt64)
-        dead = (
-            pl.col("record_id").is_in([t for t in sorted(tombstones) if len(t) == 32])
-            | pl.col("text_key").is_in(hashes.implode())
-            | pl.col("pos_key").is_in(hashes.implode())
-        )
+    dead = struck(tombstones, "record_id", "text_key", "pos_key")
     frame = frame.with_columns(
         stage=pl.when(dead).then(pl.lit("tombstone")).otherwise(nothing),
         reason=pl.when(dead).then(pl.lit("tombstone")).otherwise(nothing),
@@ -179,6 +173,7 @@ def _dedupe(frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame) -
         reason=pl.when(hit).then(pl.Series(reason)).otherwise("reason"),
         duplicate_of=pl.when(hit).then(frame["record_id"].gather(np.where(removed, keeper, 0))).otherwise(None),
         similarity=pl.when(hit).then(pl.Series(value)).otherwise("similarity"),
+        held_by=pl.Series(np.where(removed, ids[keeper], ids)),
     )
 
 
@@ -241,6 +236,27 @@ def _clusters(frame: pl.DataFrame, links: pl.DataFrame) -> pl.Series:
     )
     named = frame.select(component=pl.Series(component[ids]), head=pl.col("record_id").str.slice(0, 16))
     return named.select(pl.col("head").min().over("component").str.to_integer(base=16, dtype=pl.UInt64))["head"]
+
+
+def _also_in(frame: pl.DataFrame, corpora: Sequence[str]) -> pl.Series:
+    """Per kept record the other corpora that held it too: as an exact copy, whatever became of that one, or as a near
+    copy that was removed for it. Names in order; empty for removed records."""
+    columns = frame.select("held_by", "place", kept=pl.col("stage").is_null()).with_row_index("row")
+    kept = columns.filter("kept").select("row", "held_by", home="place")
+    names = pl.DataFrame({"place": range(len(corpora)), "name": corpora}, {"place": pl.UInt16, "name": pl.String})
+    found = (
+        columns.filter(~pl.col("kept"))
+        .select("held_by", "place")
+        .unique()
+        .join(kept, on="held_by", how="inner")
+        .filter(pl.col("place") != pl.col("home"))
+        .join(names, on="place")
+        .sort("row", "name")
+        .group_by("row", maintain_order=True)
+        .agg(also_in="name")
+    )
+    listed = columns.select("row").join(found, on="row", how="left", maintain_order="left")["also_in"]
+    return listed.fill_null(pl.Series([[]], dtype=pl.List(pl.String)))
 
 
 def _counts(mine: pl.DataFrame) -> Receipt:

@@ -289,7 +289,12 @@ def assemble_step(
     context: Context, corpus: Corpus, text: Entry, marks: Mapping[str, Entry], groups: Entry, decisions: Entry
 ) -> Entry:
     terms = {
-        sub: RowTerms(licence_id=t.spdx, commercial=t.commercial.value, redistribute=t.redistribute.value)
+        sub: RowTerms(
+            licence_id=t.spdx,
+            commercial=t.commercial.value,
+            redistribute=t.redistribute.value,
+            usable=_rank(context.recipe, t).usable,
+        )
         for sub, t in _terms(corpus).items()
     }
 
@@ -306,9 +311,13 @@ def assemble_step(
             text.paths("labelled-*.parquet"),
             marks["decontaminate"].paths("labelled-marks-*.parquet"),
         )
-        return assemble(given, groups.paths("classes/*/classes-*.parquet"), terms, out)
+        return assemble(given, groups.paths("classes/*/classes-*.parquet"), terms, out, context.tombstones)
 
-    told = {"corpus": corpus.name, "terms": {s: t.model_dump() for s, t in terms.items()}}
+    told = {
+        "corpus": corpus.name,
+        "terms": {s: t.model_dump() for s, t in terms.items()},
+        "tombstones": sorted(context.tombstones),
+    }
     keys = [text.key, groups.key, decisions.key, *(marks[s].key for s in sorted(marks))]
     return context.entry("assemble", "pipeline.assemble", told, keys, work)
 

@@ -19,6 +19,7 @@ from pipeline.record import DATA_SCHEMA, DECISION_SCHEMA, LABELLED_SCHEMA, LEDGE
 TERMS = {
     "": RowTerms(licence_id="CC0-1.0", commercial="allowed", redistribute="allowed"),
     "nc": RowTerms(licence_id="CC-BY-NC-4.0", commercial="forbidden", redistribute="allowed"),
+    "barred": RowTerms(licence_id="X", commercial="forbidden", redistribute="forbidden", usable=False),
 }
 
 
@@ -72,7 +73,7 @@ class Corpus:
             if keep
             else dict(stage="dedupe", reason="exact_duplicate", duplicate_of=dup, benchmark=None, similarity=1.0)
         )
-        self.decisions.append(dict(keep=keep, cluster=of, **fate))
+        self.decisions.append(dict(keep=keep, cluster=of, also_in=[], **fate))
         self.classes.append(
             dict(class_id=of, text_key=key(text), pos_key=key(pos), text_group=key(text), pos_group=key(pos))
         )
@@ -85,6 +86,7 @@ class Corpus:
         negatives: list[tuple[int, int]] = [],
         labelled: list[dict[str, Any]] = [],
         labelled_reasons: list[str | None] = [],
+        tombstones: frozenset[str] = frozenset(),
     ) -> dict[str, Any]:
         self.folder.mkdir(parents=True)
         out.mkdir()
@@ -124,7 +126,7 @@ class Corpus:
             [paths["labelled"]],
             [paths["labelled-marks"]],
         )
-        return assemble(given, [paths["classes"]], TERMS, out)
+        return assemble(given, [paths["classes"]], TERMS, out, tombstones)
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -174,6 +176,60 @@ def test_a_positive_that_was_removed_is_still_no_negative(tmp_path: Path) -> Non
     corpus.add("问", "旧答", of=2, keep=False, dup=kept)
     corpus.assemble(tmp_path / "out")
     assert [r["text_neg"] for r in rows(tmp_path / "out" / "train-00000-of-00001.parquet")] == [[]]
+
+
+def test_negatives_of_another_sub_source_stay_away(tmp_path: Path) -> None:
+    """Freer or stricter: the record's licence columns would not be theirs."""
+    corpus = Corpus(tmp_path / "in")
+    kept = corpus.add("问", "答", ["甲"], of=1)
+    corpus.add("问", "答", ["乙"], of=1, sub="nc", keep=False, dup=kept)
+    corpus.add("问", "答", ["丙"], of=1, keep=False, dup=kept)
+    strict = corpus.add("问二", "答二", ["丁"], of=2, sub="nc")
+    corpus.add("问二", "答二", ["戊"], of=2, keep=False, dup=strict)
+    receipt = corpus.assemble(tmp_path / "out")
+    found = {r["record_id"]: r["text_neg"] for r in rows(tmp_path / "out" / "train-00000-of-00001.parquet")}
+    assert found == {kept: ["甲", "丙"], strict: ["丁"]}
+    assert receipt["sub_sources"] == {"": 1, "nc": 1}
+
+
+def test_tombstones_strike_single_negatives_and_those_of_struck_records(tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path / "in")
+    kept = corpus.add("问", "答", ["甲", "乙"], of=1)
+    corpus.add("问", "答", ["丙"], of=1, keep=False, dup=kept)
+    corpus.decisions[-1] |= dict(stage="tombstone", reason="tombstone", duplicate_of=None)
+    corpus.assemble(tmp_path / "out", tombstones=frozenset({f"{key('乙'):016x}"}))
+    (data,) = rows(tmp_path / "out" / "train-00000-of-00001.parquet")
+    assert data["text_neg"] == ["甲"]
+
+
+def labelled_row(i: int, sub: str = "", text: str = "甲", other: str = "丙") -> dict[str, Any]:
+    home = dict(record_id=f"{i:032x}", corpus="c", sub_source=sub, split="train", row=f"f#{i}")
+    return home | dict(text=text, other=other, label=False, score=None)
+
+
+def test_labelled_rows_go_for_the_first_of_their_reasons(tmp_path: Path) -> None:
+    corpus = Corpus(tmp_path / "in")
+    corpus.add("甲", "乙", of=1)
+    told: list[tuple[dict[str, Any], str | None]] = [
+        (labelled_row(0), None),
+        (labelled_row(1, sub="barred"), None),
+        (labelled_row(2, sub="barred"), "benchmark_pair"),
+        (labelled_row(3), "benchmark_pair"),
+        (labelled_row(4), "benchmark_pair"),
+        (labelled_row(5, text="丁，"), None),
+        (labelled_row(6, other="丁"), None),
+        (labelled_row(7, sub="nc"), None),
+    ]
+    receipt = corpus.assemble(
+        tmp_path / "out",
+        labelled=[row for row, _ in told],
+        labelled_reasons=[reason for _, reason in told],
+        tombstones=frozenset({f"{4:032x}", f"{key('丁'):016x}"}),
+    )
+    assert receipt["labelled_removed"] == {"tombstone": 3, "benchmark_pair": 2, "use_class": 1}
+    left = rows(tmp_path / "out" / "labelled-00000.parquet")
+    assert [(int(r["record_id"], 16), r["commercial"]) for r in left] == [(0, "allowed"), (7, "forbidden")]
+    assert receipt["labelled_sub_sources"] == {"": 1, "nc": 1}
 
 
 def test_contaminated_labelled_rows_are_left_out_and_counted(tmp_path: Path) -> None:

@@ -73,7 +73,8 @@ def made(name: str, **changes: Any) -> Corpus:
 
 def receipt(**changes: Any) -> dict[str, Any]:
     settings = {"policy": "drop", "threshold": 0.8, "min_chars": 8}
-    recipe = {"name": "small", "title": None, "consistency": None, "decontaminate": settings}
+    recipe: dict[str, Any] = {"name": "small", "title": None, "consistency": None, "decontaminate": settings}
+    recipe |= {"accept_generator_terms": False, "accept_miner_terms": False}
     told = {"recipe": recipe, "only": [], "sample": None, "gaps": [], "warnings": [], "benchmarks": []}
     return told | {"versions": {"m3e-pipeline": "1.2.3"}, "licences": {}, "training_datasets": {}} | changes
 

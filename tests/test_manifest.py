@@ -104,7 +104,8 @@ def test_a_later_folder_overrides_an_earlier_one(tmp_path: Path) -> None:
 
 def test_a_claim_freer_than_its_licence_is_refused(tmp_path: Path) -> None:
     folder = write_manifests(
-        tmp_path, [corpus("small", licence={**CLOSED, "basis": "evidence", "commercial": "unknown"})]
+        tmp_path,
+        [corpus("small", licence={**CLOSED, "basis": "evidence", "commercial": "unknown", "redistribute": "unknown"})],
     )
     problems = problems_of(folder)
     assert [p.key for p in problems] == ["licence.commercial"]

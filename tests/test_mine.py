@@ -40,7 +40,10 @@ def real(folder: Path) -> list[Corpus]:
         Corpus("similar", pairs, [(a, b, y == "1") for a, b, y in similar], symmetric=True),
         Corpus(
             "ranked",
-            [{"text": r["query"], "text_pos": r["title"], "text_neg": [r["neg_title"]] if "neg_title" in r else []} for r in ranked],
+            [
+                {"text": r["query"], "text_pos": r["title"], "text_neg": [r["neg_title"]] if "neg_title" in r else []}
+                for r in ranked
+            ],
             symmetric=True,
         ),
         Corpus("passages", passages),
@@ -67,8 +70,13 @@ def chosen(out: Path, corpus: str, data: pl.DataFrame, rule: RuleConfig, mu: flo
     pairs = pl.read_parquet(out / corpus / "pairs-*.parquet")
     candidates = pl.read_parquet(out / corpus / "candidates-*.parquet")
     picked = select(
-        pairs["text"].to_numpy(), pairs["score_pos"].to_numpy(), np.array([int(i[:16], 16) for i in data["record_id"]], np.uint64),
-        given_of(pairs), found_of(candidates), rule, mu,
+        pairs["text"].to_numpy(),
+        pairs["score_pos"].to_numpy(),
+        np.array([int(i[:16], 16) for i in data["record_id"]], np.uint64),
+        given_of(pairs),
+        found_of(candidates),
+        rule,
+        mu,
     )
     return [picked.ids[a:b].tolist() for a, b in zip(picked.offsets, picked.offsets[1:], strict=False)]
 
@@ -107,7 +115,9 @@ def test_equal_to_brute_force_on_real_records(
         assert pairs["text"].to_list() == [r["text"] for r in records]
         assert pairs["pos"].to_list() == [r["pos"] for r in records]
         assert pairs["score_pos"].to_list() == [r["score_pos"] for r in records]
-        assert [[(g["id"], g["origin"], g["score"]) for g in row] for row in pairs["given"].to_list()] == [r["given"] for r in records]
+        assert [[(g["id"], g["origin"], g["score"]) for g in row] for row in pairs["given"].to_list()] == [
+            r["given"] for r in records
+        ]
         candidates = pl.read_parquet(out / name / "candidates-*.parquet")
         assert candidates["text"].to_list() == sorted(stored)
         for q, ids, scores, ranks in candidates.iter_rows():

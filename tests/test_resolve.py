@@ -223,6 +223,38 @@ def test_the_freest_copy_is_kept_then_the_better_then_the_earlier() -> None:
     assert {d["reason"] for d in decided.values() if not d["keep"]} == {"exact_duplicate"}
 
 
+def test_a_kept_record_lists_the_other_corpora_that_held_a_copy(tmp_path: Path) -> None:
+    a, near, dead, own, alone = (Row(some_id(i), c) for i, c in enumerate([0, 1, 0, 0, 2]))
+    unwanted, other = Row(some_id(5), 0, sub_source="x"), Row(some_id(6), 3)
+    dead.mark = "too_short"
+    given = Given(
+        {
+            "z": ("优", {"": "allowed"}, [a, own, alone]),
+            "near": ("优", {"": "forbidden"}, [near, other]),
+            "dead": ("优", {"": "forbidden"}, [dead]),
+            "barred": ("优", {"": "forbidden", "x": "unknown"}, [unwanted]),
+        },
+        [(0, 1, 0.9, False), (1, 3, 0.5, False)],
+    )
+    decided = run(given, tmp_path, usable={"unknown": False, "x": False})
+    assert decided[a.record_id]["keep"]
+    assert decided[a.record_id]["also_in"] == ["barred", "dead", "near"]
+    told = {r.record_id: decided[r.record_id]["also_in"] for r in (near, dead, own, alone, unwanted, other)}
+    assert set(map(tuple, told.values())) == {()}
+
+
+def test_the_copies_of_a_record_over_the_cap_are_listed_nowhere(tmp_path: Path) -> None:
+    best, over, copy = (
+        Row(some_id(1), 0, text_key=7, quality=2.0),
+        Row(some_id(2), 1, text_key=7),
+        Row(some_id(3), 1, text_key=7),
+    )
+    decided = run(
+        Given({"a": ("优", {"": "allowed"}, [best, over]), "b": ("优", {"": "unknown"}, [copy])}), tmp_path, cap=1
+    )
+    assert [decided[r.record_id]["also_in"] for r in (best, over, copy)] == [[], [], []]
+
+
 def test_a_chain_keeps_its_far_end_and_a_marked_record_shields_nothing(tmp_path: Path) -> None:
     a, b, c, d, e = (Row(f"{i:016x}{0:016x}", i) for i in range(5))
     d.mark = "too_short"

@@ -62,7 +62,9 @@ class Run:
 
     def done(self) -> set[str]:
         """Stages in which work was done."""
-        return {stage for stage, _, state in self.states if state == "done" and stage not in ("fetch", "model", "encode")}
+        return {
+            stage for stage, _, state in self.states if state == "done" and stage not in ("fetch", "model", "encode")
+        }
 
 
 def write(path: Path, told: dict[str, Any]) -> None:
@@ -154,15 +156,26 @@ def test_the_folder_holds_the_bases_evidence_the_candidates_and_a_true_receipt(s
     folder = shared[1].folder
     receipt = json.loads((folder / "build.json").read_bytes())
     base = folder.parent / "small"
-    assert receipt["base"] == {"recipe": "small", "build": hashlib.sha256((base / "build.json").read_bytes()).hexdigest()}
+    assert receipt["base"] == {
+        "recipe": "small",
+        "build": hashlib.sha256((base / "build.json").read_bytes()).hexdigest(),
+    }
     assert receipt["recipe"]["dedupe"] == json.loads((base / "build.json").read_bytes())["recipe"]["dedupe"]
     assert receipt["recipe"]["rule"]["negatives"] == 3 and receipt["recipe"]["name"] == "scored"
     assert receipt["encoders"]["tiny"]["licence"]["spdx"] == "CC0-1.0"
     told = files(folder)
-    assert {name: known["sha256"] for name, known in receipt["files"].items()} | {"build.json": told["build.json"]} == told
+    assert {name: known["sha256"] for name, known in receipt["files"].items()} | {
+        "build.json": told["build.json"]
+    } == told
     for corpus in CORPORA:
-        assert {f"candidates/{corpus}.json", f"candidates/{corpus}/pool-00000.parquet", f"evidence/{corpus}.parquet"} <= set(told)
-        assert receipt["score"][corpus]["records"] == sum(pl.read_parquet(p).height for p in open_build(folder).data(corpus))
+        assert {
+            f"candidates/{corpus}.json",
+            f"candidates/{corpus}/pool-00000.parquet",
+            f"evidence/{corpus}.parquet",
+        } <= set(told)
+        assert receipt["score"][corpus]["records"] == sum(
+            pl.read_parquet(p).height for p in open_build(folder).data(corpus)
+        )
     assert "hard negatives" in (folder / "README.md").read_text("utf-8")
 
 

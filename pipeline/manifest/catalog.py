@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from license_expression import ExpressionError, Licensing
 from pydantic import BaseModel
 
 from pipeline.errors import ManifestError, Problem, UsageError
-from pipeline.licence import Terms, Vocabulary
+from pipeline.licence import Terms, Vocabulary, licence_faults
+from pipeline.licence.vocabulary import id_faults
 from pipeline.manifest import sql
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.columns import parse_columns
@@ -89,6 +89,7 @@ def _read_folder(folder: Path, catalog: Catalog) -> list[Problem]:
         vocabulary = validate(document, Vocabulary)
         problems += document.problems
         if vocabulary is not None:
+            problems += [document.problem(key, told) for key, told in id_faults(vocabulary)]
             catalog.vocabulary = Vocabulary(licences={**catalog.vocabulary.licences, **vocabulary.licences})
     if (path := folder / "tombstones.txt").exists():
         catalog.tombstones |= frozenset(_tombstones(path, problems))
@@ -140,18 +141,17 @@ def _tombstones(path: Path, problems: list[Problem]) -> Iterator[str]:
 
 
 def _cross_check(catalog: Catalog) -> Iterator[Problem]:
-    licensing = Licensing(sorted(catalog.vocabulary.licences))
     for name, corpus in catalog.corpora.items():
         document = catalog.documents[f"corpora/{name}"]
         blocks: list[tuple[Key, Terms]] = [(("licence",), corpus.licence)]
         blocks += [(("licence", "sub_sources", sub), terms) for sub, terms in corpus.licence.sub_sources.items()]
-        yield from _licence_problems(blocks, document, catalog.vocabulary, licensing)
+        yield from _licence_problems(blocks, document, catalog.vocabulary)
         yield from _part_problems(corpus, corpus.parts, ("parts",), document)
         for i, alternate in enumerate(corpus.alternates):
             yield from _part_problems(corpus, alternate.parts or [], ("alternates", i, "parts"), document)
     for name, encoder in catalog.encoders.items():
         document = catalog.documents[f"encoders/{name}"]
-        yield from _licence_problems([(("licence",), encoder.licence)], document, catalog.vocabulary, licensing)
+        yield from _licence_problems([(("licence",), encoder.licence)], document, catalog.vocabulary)
     holder: dict[str, str] = {}
     for name, benchmark in catalog.benchmarks.items():
         document = catalog.documents[f"benchmarks/{name}"]
@@ -200,22 +200,10 @@ def _part_problems(corpus: Corpus, parts: Sequence[Part], base: Key, document: D
 
 
 def _licence_problems(
-    blocks: Sequence[tuple[Key, Terms]], document: Document, vocabulary: Vocabulary, licensing: Licensing
+    blocks: Sequence[tuple[Key, Terms]], document: Document, vocabulary: Vocabulary
 ) -> Iterator[Problem]:
-    for key, terms in blocks:
-        try:
-            ids = licensing.license_keys(terms.spdx)
-        except ExpressionError as error:
-            yield document.problem((*key, "spdx"), f"not an SPDX expression: {error}")
-            continue
-        for licence_id in ids:
-            if (entry := vocabulary.licences.get(licence_id)) is None:
-                yield document.problem((*key, "spdx"), f"{licence_id} is not in manifests/licences.yaml; add it there")
-                continue
-            for use in ("commercial", "redistribute"):
-                freest, claimed = getattr(entry, use), getattr(terms, use)
-                if claimed.rank < freest.rank and terms.basis != "own":
-                    yield document.problem((*key, use), f"{claimed} is freer than {licence_id} can be ({freest})")
+    for base, terms in blocks:
+        yield from (document.problem((*base, *key), told) for key, told in licence_faults(terms, vocabulary))
 
 
 def _column_problems(document: Document, base: Key, columns: Mapping[str, object]) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.licence import UseClass
+from pipeline.licence import Policy, UseClass, under
 from pipeline.manifest.corpus import Corpus, Name, Strict
 from pipeline.manifest.settings import (
     CapConfig,
@@ -56,30 +56,44 @@ class Recipe(Strict):
     rule: RuleConfig = RuleConfig()
     score: ScoreConfig = ScoreConfig()
 
+    accept_generator_terms: bool = False
+    accept_miner_terms: bool = False
+
     @model_validator(mode="after")
     def _one_kind(self) -> Recipe:
-        upon, alone = {"encoder", "mine", "rule", "score"}, {"corpora", "quality", "dedupe", "decontaminate", "cap"}
+        upon = {"encoder", "mine", "rule", "score", "accept_miner_terms"}
+        alone = {"corpora", "quality", "dedupe", "decontaminate", "consistency", "cap", "accept_generator_terms"}
         if self.base is None and (odd := upon & self.model_fields_set):
             raise ValueError(f"{', '.join(sorted(odd))}: only a recipe with a base mines and scores")
-        if self.base is not None and (odd := (alone | {"consistency"}) & self.model_fields_set):
+        if self.base is not None and (odd := alone & self.model_fields_set):
             raise ValueError(f"{', '.join(sorted(odd))}: the base {self.base} decides that; leave it out")
         if self.base is not None and self.encoder is None:
             raise ValueError("encoder is missing: name one of manifests/encoders")
         return self
 
+    @property
+    def policy(self) -> Policy:
+        """What this recipe takes upon itself in questions of licence."""
+        return Policy(accept_generator_terms=self.accept_generator_terms, accept_miner_terms=self.accept_miner_terms)
+
 
 def chosen(recipe: Recipe, corpora: dict[str, Corpus]) -> list[Corpus]:
     """The enabled corpora of a recipe, in the order the recipe lists them (name order for `all` and properties).
 
-    A named corpus is taken even when it is disabled by default: naming it is opting in.
+    Their terms are those that the recipe's policy leaves: all that comes after sees no others. A named corpus is taken
+    even when it is disabled by default: naming it is opting in.
     """
     if isinstance(recipe.corpora, list):
-        return [corpora[name] for name in recipe.corpora]
-    enabled = [corpus for _, corpus in sorted(corpora.items()) if corpus.enabled]
+        return [_under(recipe, corpora[name]) for name in recipe.corpora]
+    enabled = [_under(recipe, corpus) for _, corpus in sorted(corpora.items()) if corpus.enabled]
     if recipe.corpora == "all":
         return enabled
     want = recipe.corpora
     return [corpus for corpus in enabled if _fits(want, corpus)]
+
+
+def _under(recipe: Recipe, corpus: Corpus) -> Corpus:
+    return corpus.model_copy(update={"licence": under(corpus.licence, recipe.policy)})
 
 
 def _fits(want: Chosen, corpus: Corpus) -> bool:

@@ -91,6 +91,8 @@ def validate(document: Document, model: type[Model]) -> Model | None:
     except ValidationError as error:
         for fault in error.errors():
             key = tuple(step for step in fault["loc"] if _is_in_file(step, fault["loc"], document))
+            if (told := fault.get("ctx", {}).get("key")) and (*key, told) in document.places:
+                key = (*key, told)  # a model's own check that blames one of its keys
             document.problems.append(document.problem(key, _sentence(fault, key)))
     return None
 

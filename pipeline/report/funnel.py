@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 from rich import box
@@ -30,8 +30,24 @@ def funnel_table(funnels: Sequence[Funnel], title: str, width: int) -> Table:
         table.add_column("", no_wrap=True)
     for funnel in funnels:
         table.add_row(funnel.corpus, *_cells(funnel, columns, with_bar), end_section=funnel is funnels[-1])
-    table.add_row("all", *_cells(total(funnels), columns, with_bar), style="bold")
+    whole = total(funnels)
+    table.add_row("all", *_cells(whole, columns, with_bar), style="bold")
+    if whole.licences:
+        table.caption, table.caption_justify = use_line(whole.licences), "left"
     return table
+
+
+def use_line(licences: Mapping[str, int]) -> str:
+    """How many records may be used commercially, in one line; keys as `CC0-1.0 (allowed)`.
+
+    >>> use_line({"CC0-1.0 (allowed)": 1500, "MIT (unknown)": 3, "CC-BY-4.0 (allowed)": 1})
+    'commercial use: allowed 1,501 · unknown 3'
+    """
+    counts = dict.fromkeys(("allowed", "unknown", "forbidden"), 0)
+    for name, n in licences.items():
+        use = name[name.rindex("(") + 1 : -1]
+        counts[use] = counts.get(use, 0) + n
+    return "commercial use: " + " · ".join(f"{use} {n:,}" for use, n in counts.items() if n)
 
 
 Column = tuple[str, Callable[[Funnel], int]]

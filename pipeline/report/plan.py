@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from pipeline.build import build, context_of
+from pipeline.card import parts_of
 from pipeline.manifest.catalog import Catalog
+from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe
+from pipeline.report.funnel import use_line
 from pipeline.runner import resolved
 from pipeline.store import Entry
 
@@ -58,11 +61,30 @@ def plan(
             {"stage": s, "corpus": c, "state": "cached" if cached else "to run"} for s, c, cached in rehearsal.steps
         ],
         "corpora": [
-            {"name": c.name, "rows": rows[c.name], "licence": c.licence.spdx, "commercial": c.licence.commercial.value}
+            {
+                "name": c.name,
+                "rows": rows[c.name],
+                "licence": " / ".join(dict.fromkeys(terms.spdx for _, _, terms in parts_of([c]))),
+                "commercial": " / ".join(dict.fromkeys(terms.commercial for _, _, terms in parts_of([c]))),
+            }
             for c in context.corpora
         ],
+        "licences": _mix((c, rows[c.name]) for c in context.corpora),
         "gaps": [vars(gap) for gap in outcome.gaps],
     }
+
+
+def _mix(corpora: Iterable[tuple[Corpus, int | None]]) -> dict[str, int]:
+    """Rows per licence and use class; those of a corpus whose parts differ stand together, for no count tells them apart.
+
+    Rows are those of the sources: how many records of each are kept, only the build knows.
+    """
+    mix: dict[str, int] = {}
+    for corpus, rows in corpora:
+        told = {f"{terms.spdx} ({terms.commercial})" for _, _, terms in parts_of([corpus])}
+        name = told.pop() if len(told) == 1 else f"{corpus.name} (per sub-source)"
+        mix[name] = mix.get(name, 0) + (rows or 0)
+    return dict(sorted(mix.items(), key=lambda one: (-one[1], one[0])))
 
 
 def plan_table(told: dict[str, Any]) -> Table:
@@ -85,4 +107,5 @@ def plan_table(told: dict[str, Any]) -> Table:
     table.add_section()
     both = " ".join(f"{stage} {sign[states.get(('all', stage))]}" for stage in ("dedupe", "resolve"))
     table.add_row("all", f"{sum(c['rows'] or 0 for c in told['corpora']):,}", "", "", both)
+    table.caption, table.caption_justify = f"rows by {use_line(told['licences'])}", "left"
     return table

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.encoding import pool_entry
-from pipeline.licence import RowTerms
+from pipeline.licence import RowTerms, strictest
+from pipeline.licence.scored import miner_use
 from pipeline.manifest.corpus import Corpus
 from pipeline.scoring.context import ScoringContext
 from pipeline.store import Entry, Receipt
@@ -112,8 +113,14 @@ def score_step(
 
 
 def miner_terms(context: ScoringContext) -> RowTerms:
-    """What the encoders' terms say of what they chose."""
-    raise NotImplementedError
+    """What the terms of the encoders, together, leave free of what they chose, under the recipe's policy."""
+    licences = [manifest.licence for manifest, _ in context.encoders.values()]
+    commercial, redistribute = (
+        strictest(miner_use(licence, context.recipe.policy, axis) for licence in licences)
+        for axis in ("commercial", "redistribute")
+    )
+    named = " AND ".join(dict.fromkeys(licence.spdx for licence in licences))
+    return RowTerms(licence_id=named, commercial=commercial.value, redistribute=redistribute.value)
 
 
 def _data(context: ScoringContext, corpus: Corpus) -> list[Path]:

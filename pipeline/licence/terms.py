@@ -1,16 +1,15 @@
-"""The licence of a text: what it says, what it rests on, and the one rule for joining terms.
-
-A use class is `allowed`, `unknown` or `forbidden`; the stricter always wins and nothing upgrades.
-"""
+"""One licence block: what a corpus or sub-source may be used for, and where that was read."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
 
 class UseClass(StrEnum):
@@ -35,12 +34,12 @@ def strictest(classes: Iterable[UseClass]) -> UseClass:
     return max(classes, key=lambda c: c.rank, default=UseClass.ALLOWED)
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Evidence(_Strict):
-    """Where terms were read: a repository at a commit, a page or a document, and the words themselves."""
+class Evidence(Strict):
+    """Where terms were read: a repository at a commit, a page or a document, the day, and the words themselves."""
 
     repo: str | None = None
     commit: Annotated[str, Field(pattern=r"^[0-9a-f]{40}$")] | None = None
@@ -49,6 +48,21 @@ class Evidence(_Strict):
     file: str | None = None
     read: date
     quote: Annotated[str, Field(min_length=1)]
+
+    @field_validator("read", mode="before")
+    @classmethod
+    def _is_a_day(cls, value: Any) -> Any:
+        # pydantic would take a bare number for seconds since 1970.
+        if isinstance(value, date) or (isinstance(value, str) and re.fullmatch(r"\d{4}-\d{2}-\d{2}", value)):
+            return value
+        raise ValueError(f"{value!r} is no day; write it like 2026-11-23")
+
+    @field_validator("quote")
+    @classmethod
+    def _has_words(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("give the words that were read")
+        return value
 
     @model_validator(mode="after")
     def _has_a_place(self) -> Evidence:
@@ -59,16 +73,24 @@ class Evidence(_Strict):
         return self
 
 
-class Generator(_Strict):
-    """The model that wrote the text, and its provider's terms: an axis of its own."""
+class Generator(Strict):
+    """The model that wrote the text, and its provider's terms: an axis of its own, beside the licence of the text.
+
+    `non-compete`: output may not serve to train models that compete with the provider's. `open`: no such limit.
+    """
 
     model: str
     provider: str
-    terms: str
+    terms: Literal["non-compete", "open", "unknown"]
 
 
-class Terms(_Strict):
-    """The licence of one corpus or sub-source."""
+class Terms(Strict):
+    """The licence of one corpus, sub-source or encoder.
+
+    `spdx` is what the packager says, `underlying` the rights in the text itself where they are others'. Raises a
+    validation error where a class is `allowed` without dated, quoted evidence of at least medium confidence; `basis:
+    own` stands for text that whoever publishes it wrote.
+    """
 
     spdx: str
     underlying: list[str] = []
@@ -86,13 +108,15 @@ class Terms(_Strict):
 
     @model_validator(mode="after")
     def _allowed_is_proven(self) -> Terms:
-        if self.commercial is UseClass.ALLOWED and self.basis != "own":
+        for use in ("commercial", "redistribute"):
+            if getattr(self, use) is not UseClass.ALLOWED or self.basis == "own":
+                continue
             if not self.evidence:
-                raise ValueError(
-                    "commercial: allowed needs evidence with a quote and the date it was read, or basis: own for your text"
+                raise _at(
+                    use, "allowed needs evidence with a quote and the date it was read, or basis: own for your text"
                 )
             if self.confidence == "low":
-                raise ValueError("commercial: allowed needs confidence medium or high")
+                raise _at(use, "allowed needs confidence medium or high")
         return self
 
 
@@ -105,7 +129,7 @@ class Licence(Terms):
         return self.sub_sources.get(sub_source, self)
 
 
-class Rank(_Strict):
+class Rank(Strict):
     """What the terms of one sub-source say between duplicates: the freer copy is kept. Unusable records are left out."""
 
     commercial: UseClass
@@ -113,26 +137,15 @@ class Rank(_Strict):
     usable: bool = True
 
 
-class RowTerms(_Strict):
-    """The licence columns of the records of one sub-source."""
+class RowTerms(Strict):
+    """The licence columns of the rows of one sub-source; rows of an unusable one are left out of a build."""
 
     licence_id: str
     commercial: str
     redistribute: str
+    usable: bool = True
 
 
-class LicenceEntry(_Strict):
-    """One licence id of the vocabulary: the freest classes any corpus under it may claim."""
-
-    name: str
-    url: str | None = None
-    commercial: UseClass
-    redistribute: UseClass
-    attribution: bool
-    share_alike: bool
-
-
-class Vocabulary(_Strict):
-    """`manifests/licences.yaml`: every licence id that manifests may use."""
-
-    licences: dict[str, LicenceEntry]
+def _at(key: str, message: str) -> PydanticCustomError:
+    """A fault that belongs to one key of the block, so that it is told at that key's line."""
+    return PydanticCustomError("value_error", "{message}", {"message": message, "key": key})

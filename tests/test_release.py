@@ -1,0 +1,104 @@
+"""What of a build may be published: classes by licence, and the refusal of what may not be passed on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pipeline.errors import LicenceError
+from pipeline.licence import Terms
+from pipeline.manifest.catalog import read_catalog
+from pipeline.manifest.corpus import Corpus
+from pipeline.release import refuse_unpublishable, release_of, told_terms
+from tests.small import CLOSED, OPEN, corpus
+
+SILENT = {**OPEN, "redistribute": "unknown"}
+BARRED = {**CLOSED, "redistribute": "forbidden"}
+
+
+def made(name: str, licence: dict[str, Any], *sub_sources: str) -> Corpus:
+    parts = [{**corpus(name)["parts"][0], "sub_source": sub} for sub in sub_sources or ("",)]
+    return Corpus.model_validate(corpus(name, licence=licence, parts=parts))
+
+
+def receipt(**parts: dict[str, tuple[dict[str, Any], int, int]]) -> dict[str, Any]:
+    """Corpus -> sub_source -> (terms, records, labelled rows), told as a receipt tells it."""
+    return {
+        "terms": {
+            name: {sub: told_terms(Terms.model_validate(t), n, m) for sub, (t, n, m) in of.items()}
+            for name, of in parts.items()
+        }
+    }
+
+
+def test_rows_are_grouped_by_licence_and_use_class_and_the_rest_is_held_back() -> None:
+    sa = {**OPEN, "spdx": "CC-BY-SA-4.0", "share_alike": True, "attribution": "A"}
+    told = receipt(
+        one={"": (sa, 10, 0)},
+        two={"": (sa | {"attribution": "B"}, 5, 7), "x": (SILENT, 100, 0)},
+        three={"": (CLOSED, 3, 0)},
+        four={"": (sa | {"commercial": "unknown"}, 4, 0)},
+        five={"": (BARRED, 9, 9)},
+        six={"": (OPEN, 0, 2)},
+    )
+    release = release_of(told)
+    assert [(c.slug, c.records, c.corpora, c.share_alike) for c in release.classes] == [
+        ("cc-by-sa-4.0", 15, ["one", "two"], True),
+        ("cc-by-sa-4.0-commercial-unknown", 4, ["four"], True),
+        ("cc-by-nc-4.0-commercial-forbidden", 3, ["three"], False),
+        ("cc0-1.0", 0, ["six"], False),
+    ]
+    first = release.classes[0]
+    assert (first.parts, first.labelled) == ({("one", ""): 10, ("two", ""): 5}, {("two", ""): 7})
+    assert first.attributions == {"A", "B"}
+    assert release.held_back == {("five", ""): "forbidden", ("two", "x"): "unknown"}
+
+
+def test_every_row_of_a_receipt_is_in_one_class_or_held_back() -> None:
+    told = receipt(one={"": (OPEN, 1, 0), "x": (BARRED, 2, 0)}, two={"": (CLOSED, 4, 1), "y": (SILENT, 8, 0)})
+    release = release_of(told)
+    placed = [part for one in release.classes for part in one.parts] + list(release.held_back)
+    assert sorted(placed) == [("one", ""), ("one", "x"), ("two", ""), ("two", "y")]
+
+
+def test_corpora_that_may_be_passed_on_are_let_through() -> None:
+    refuse_unpublishable(["one", "two"], [made("one", OPEN), made("two", CLOSED), made("three", BARRED)])
+    refuse_unpublishable([], [])
+
+
+def test_the_refusal_names_every_corpus_and_part_and_what_may_go_instead() -> None:
+    mixed = made("mixed", {**OPEN, "sub_sources": {"x": SILENT, "y": OPEN}}, "x", "y")
+    with pytest.raises(LicenceError) as caught:
+        refuse_unpublishable(["free", "mixed", "shut"], [made("free", OPEN), mixed, made("shut", BARRED)])
+    told = str(caught.value)
+    assert "mixed/x (unknown), shut (forbidden)" in told
+    assert "mixed/y" not in told
+    assert "publish only free" in told and "evidence" in told
+    assert caught.value.exit_code == 1
+
+
+def test_the_stricter_of_manifest_and_build_counts() -> None:
+    then_shut = receipt(one={"": (SILENT, 5, 0)})
+    with pytest.raises(LicenceError, match=r"one \(unknown\)"):
+        refuse_unpublishable(["one"], [made("one", OPEN)], then_shut)
+    then_free = receipt(one={"": (OPEN, 5, 0)})
+    with pytest.raises(LicenceError, match=r"one \(forbidden\)"):
+        refuse_unpublishable(["one"], [made("one", BARRED)], then_free)
+    refuse_unpublishable(["one"], [made("one", OPEN)], then_free)
+    refuse_unpublishable(["gone"], [], receipt(gone={"": (OPEN, 5, 0)}))
+    with pytest.raises(LicenceError, match=r"nobody \(no terms known\)"):
+        refuse_unpublishable(["nobody"], [], then_free)
+
+
+def test_the_shipped_corpora_that_may_be_passed_on() -> None:
+    corpora = list(read_catalog([]).corpora.values())
+    free = []
+    for one in corpora:
+        try:
+            refuse_unpublishable([one.name], corpora)
+        except LicenceError:
+            continue
+        free.append(one.name)
+    assert {"cmrc2018", "paws-x", "mlqa", "xlsum", "ocnli", "csl"} <= set(free)
+    assert not {"bq", "lcqmc", "DuSQL", "hc3_chinese", "medi", "news2016zh", "webqa"} & set(free)
