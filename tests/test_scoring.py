@@ -84,7 +84,8 @@ def encoder(folder: Path, name: str, root: Path, **told: Any) -> None:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    texts = [path.read_text("utf-8") for path in (ROOT / "manifests" / "demo").rglob("*") if path.is_file()]
+    files = [path for path in (ROOT / "manifests" / "demo").rglob("*") if path.is_file()]
+    texts = [path.read_bytes().decode("utf-8", "ignore") for path in files]
     return tiny_model(tmp_path_factory.mktemp("model") / "tiny", texts, max_tokens=128)
 
 

@@ -60,7 +60,7 @@ class Scorer(NamedTuple):
         """
         rows = slice(start, start + data.num_rows)
         neg = self.negatives.of(rows)
-        judged = self._judged(self.negatives.text[rows][neg.of], neg)
+        judged = self._judged(data, self.negatives.text[rows], neg)
         bound = self._bound(terms, neg, judged)
         calibrated_pos, calibrated = self._calibrated(data, rows, neg, judged)
         owner, is_held = self._owner(neg)
@@ -97,10 +97,17 @@ class Scorer(NamedTuple):
         owner = self.same[neg.ids]
         return owner, (neg.origins == MINED) & (self.holders.freedom[owner] != NOBODY)
 
-    def _judged(self, text: NDArray[np.uint32], neg: Taken) -> pl.DataFrame:
-        """What the labelled rows say of the labelled negatives, in their order. `text`: each negative's record's text."""
+    def _judged(self, data: pa.Table, text: NDArray[np.uint32], neg: Taken) -> pl.DataFrame:
+        """What the labelled rows say of the labelled negatives, in their order. `text`: the number of each row's text."""
         at = neg.origins == LABELLED
-        found = self.gold.find(self.texts.hashes[text[at]], self.texts.hashes[neg.ids[at]])
+        owner, ids = neg.of[at], neg.ids[at]
+        found = self.gold.find(self.texts.hashes[text[owner]], self.texts.hashes[ids])
+        if len(missed := np.flatnonzero(found["licence_id"].is_null().to_numpy())):
+            asking = pl.Series(data["text"].take(pa.array(owner[missed])), dtype=pl.String)
+            alike = self.gold.find_alike(asking, pl.Series(self.texts.take(ids[missed]), dtype=pl.String))
+            place = pl.DataFrame({"row": missed}, schema={"row": pl.Int64})
+            numbered = found.with_columns(row=pl.int_range(found.height, dtype=pl.Int64))
+            found = numbered.update(pl.concat([place, alike], how="horizontal"), on="row").drop("row")
         if found["licence_id"].null_count():
             raise CountError(
                 self.corpus,
