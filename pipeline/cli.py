@@ -280,13 +280,21 @@ def negatives(
     folder: Annotated[Path, typer.Argument(help="A build with scores.")],
     rule: Annotated[list[str], typer.Option("--rule", help="A setting of the rule to change: p=0.9; repeatable.")],
     to: Annotated[Path | None, typer.Option("--out", help="Where the new build goes; beside the old one.")] = None,
+    manifests: Manifests = None,
 ) -> None:
     """Cut the hard negatives of a build anew by another rule, from the candidates it keeps."""
-    from pipeline.recut import recut
+    from pipeline.recut import papers_of, recut
     from pipeline.report.negatives import cut_table
     from pipeline.report.opened import open_build
 
-    cut = recut(open_build(folder), rule, to)
+    build = open_build(folder)
+    known = _catalog(_folders(manifests)).corpora
+    unknown = [name for name in build.corpora if name not in known]
+    papers = None if unknown else papers_of(build, [known[name] for name in build.corpora])
+    cut = recut(build, rule, to, papers)
+    if unknown:
+        told = f"no manifest tells of {', '.join(unknown)} (--manifests), so it has no card and no report page"
+        _say(f"warning: {told}", err, "yellow")
     out.print(cut_table(cut.before, cut.after))
     _say(f"{'Cut' if cut.changed else 'Nothing changed'}: {cut.folder}")
 

@@ -12,11 +12,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from pipeline.card import render_card
 from pipeline.errors import StoreError, UsageError
 from pipeline.folder import write_folder
 from pipeline.licence import RowTerms
+from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.settings import RuleConfig, ScoreConfig
 from pipeline.report.opened import Build
+from pipeline.report.page import all_leaks, render_page
+from pipeline.report.profile import profile
 from pipeline.store import Receipt, seal, writable
 
 #: What a receipt says -> the papers that tell people the same (file name -> content).
@@ -95,6 +99,25 @@ def recut(build: Build, words: Sequence[str], out: Path | None = None, papers: P
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return Cut(out / name, changed, rule, old["score"], after)
+
+
+def papers_of(build: Build, corpora: Sequence[Corpus]) -> Papers:
+    """The card and the report page of a re-cut; `corpora` are the manifests of all corpora of the build."""
+
+    def write(receipt: Mapping[str, Any]) -> dict[str, bytes]:
+        profiles = {
+            c.name: profile(
+                build.data(c.name),
+                [build.folder / "ledger" / f"{c.name}.parquet"],
+                [build.folder / "evidence" / f"{c.name}.parquet"],
+            )
+            for c in corpora
+        }
+        card = render_card(corpora, receipt, build.funnels, leaks=all_leaks(profiles))
+        page = render_page(receipt, build.funnels, corpora, profiles)
+        return {"README.md": card.encode(), "report.html": page.encode()}
+
+    return write
 
 
 def _is_of_the_cut(name: str) -> bool:

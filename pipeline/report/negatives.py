@@ -30,10 +30,11 @@ def negatives_view(build: Build, n: int = 3, corpus: str | None = None) -> list[
     """
     if not has_scores(build):
         raise UsageError(str(build.folder), "this build has no scores", "give one of a recipe with a base")
-    if corpus is not None and corpus not in build.corpora:
-        cure = f"choose one of: {', '.join(build.corpora)}"
-        raise UsageError(str(build.folder), f"corpus {corpus} is not part of this build", cure)
-    return [_view(build, name, n) for name in ([corpus] if corpus else build.corpora)]
+    scored = list(build.receipt["score"])
+    if corpus is not None and corpus not in scored:
+        cure = f"choose one of: {', '.join(scored)}"
+        raise UsageError(str(build.folder), f"corpus {corpus} has no records in this build", cure)
+    return [_view(build, name, n) for name in ([corpus] if corpus else scored)]
 
 
 def _view(build: Build, corpus: str, n: int) -> Table:

@@ -62,6 +62,8 @@ def profile(data: list[Path], ledger: list[Path], evidence: list[Path]) -> dict[
 
 
 def _lengths(data: list[Path], side: str) -> dict[str, Any]:
+    if not data:  # a corpus that kept nothing has no file in a build with scores
+        return {"bins": {}, "median": 0, "longest": 0}
     counted = (
         pl.scan_parquet(data)
         .group_by(chars=pl.col(side).str.len_chars())
@@ -128,6 +130,8 @@ def _flags(evidence: list[Path]) -> dict[str, int]:
 
 def _samples(data: list[Path]) -> list[dict[str, Any]]:
     """Records at even distances, the same that `m3e preview` shows."""
+    if not data:
+        return []
     frame = pl.scan_parquet(data).select("record_id", "text", "text_pos", "text_neg", "prompt")
     rows = int(frame.select(pl.len()).collect().item())
     step = max(1, rows // SAMPLES)

@@ -23,7 +23,7 @@ from pipeline.score.texts import TextFile
 
 LABELLED, MINED = ORIGINS.index("labelled"), ORIGINS.index("mined")
 #: A row group holds at most so many records, and so many bytes of the negatives' texts (one record always fits).
-GROUP_ROWS, GROUP_BYTES = 16_384, 256 << 20
+GROUP_ROWS, GROUP_BYTES = 16_384, 64 << 20
 
 
 class Scorer(NamedTuple):

@@ -52,9 +52,8 @@ class Negatives(NamedTuple):
         )
 
     def chosen(self) -> NDArray[np.uint32]:
-        """The numbers of all texts that are a negative of some record, rising."""
-        taken = np.arange(self.ids.shape[1]) < self.counts[:, None]
-        return np.unique(self.ids[taken])
+        """The numbers of all negatives of all records."""
+        return self.ids[np.arange(self.ids.shape[1]) < self.counts[:, None]]
 
 
 def select_negatives(
