@@ -21,12 +21,12 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from flows.parameters import BuildParameters
 from flows.runner import Log, Tasks
 from pipeline.build import Outcome
+from pipeline.card import yardstick_rows
 from pipeline.errors import CurationError
 from pipeline.ledger import STAGES, Funnel, total
 from pipeline.make import Made, make
 from pipeline.manifest.catalog import read_catalog
 from pipeline.report.opened import open_build
-from pipeline.report.yardstick import yardstick_rows
 
 
 def run_build(recipe: str, parameters: BuildParameters) -> State[Any]:

@@ -18,7 +18,7 @@ import jinja2
 from pipeline.ledger import STAGES, Funnel, Leak, total
 from pipeline.licence import Evidence, Terms, UseClass
 from pipeline.manifest.corpus import Corpus
-from pipeline.record import DATA_SCHEMA
+from pipeline.record import SCORED_SCHEMA
 
 #: Licence ids that the Hub knows; it wants everything else as `other` with a name.
 HUB_LICENCES = frozenset(
@@ -54,6 +54,12 @@ COLUMNS = {
     "licence_id": "SPDX id of the text's licence, or a LicenseRef",
     "commercial": "may the text be used commercially: allowed, unknown, forbidden",
     "redistribute": "may the text be passed on: allowed, unknown, forbidden",
+}
+#: Columns that a build with scores has besides.
+SCORED = {
+    "score_pos": "cosine of the pair by the encoder",
+    "calibrated_pos": "the same between 0 and 1, comparable within the corpus; gold where people judged",
+    "neg": "hard negatives: the text, who holds it, where it is from, its cosine, calibrated score, rank and licence",
 }
 #: Columns of the funnel: reasons of dedupe stand alone, other stages are summed.
 DUPLICATES = {"exact_duplicate": "exact", "near_duplicate": "near", "swapped_duplicate": "swapped"}
@@ -121,6 +127,38 @@ def parts_of(corpora: Iterable[Corpus]) -> Iterator[tuple[Corpus, str, Terms]]:
             yield corpus, sub_source, corpus.licence.of(sub_source)
 
 
+#: Column -> its meaning, in the order of the table.
+YARDSTICK = {
+    "corpus": "",
+    "records": "records of the build",
+    "negatives": "all of them: shipped, labelled and mined",
+    "fill": "share of the negatives asked for that are there",
+    "hardness": "0: as far as a random pair, 1: as near as the positive",
+    "first rank": "median rank of the first mined negative among all that may be one",
+    "false": "share of negatives that are known matches, where all matches but one were hidden from the search",
+    "judged": "negatives on which that share rests",
+}
+
+
+def yardstick_rows(receipt: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How good the negatives are: a row per corpus of a build with scores; None where there is nothing to measure."""
+    rows = []
+    for corpus, score in receipt.get("score", {}).items():
+        hidden = receipt["mine"][corpus]["yardstick"]["hidden"]
+        told = (
+            corpus,
+            score["records"],
+            sum(score["negatives"].values()),
+            score["fill"],
+            score["hardness"],
+            score["median_first_rank"],
+            hidden["false_per_negative"],
+            hidden["negatives"],
+        )
+        rows.append(dict(zip(YARDSTICK, told, strict=True)))
+    return rows
+
+
 def render_card(
     corpora: Sequence[Corpus],
     receipt: Mapping[str, Any],
@@ -158,7 +196,11 @@ def render_card(
         "parts": list(parts_of(kept)),
         "leaks": list(leaks),
         "lean": LEAN,
-        "columns": [(name, str(DATA_SCHEMA.field(name).type), meaning) for name, meaning in COLUMNS.items()],
+        "yardstick": yardstick_rows(receipt),
+        "columns": [
+            (name, str(SCORED_SCHEMA.field(name).type), meaning)
+            for name, meaning in (COLUMNS | (SCORED if "score" in receipt else {})).items()
+        ],
         "weak": [c.name for c in kept if c.weak],
         "command": rebuild_command(receipt),
     }

@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from pipeline.build import build, context_of, count
-from pipeline.card import COLUMNS, licence_mix, losses_of, render_attribution, render_card, size_category
+from pipeline.card import COLUMNS, SCORED, licence_mix, losses_of, render_attribution, render_card, size_category
 from pipeline.ledger import STAGES, Funnel
 from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.receipt import write_build
-from pipeline.record import DATA_SCHEMA
+from pipeline.record import DATA_SCHEMA, SCORED_SCHEMA
 from pipeline.runner import Threads
 from tests.small import CLOSED, OPEN, corpus
 
@@ -194,6 +194,7 @@ def test_what_a_model_declares_to_mteb_is_told() -> None:
 def test_every_column_of_a_record_is_told(demo: Path) -> None:
     told = {cells[0].strip("`") for cells in table((demo / "README.md").read_text("utf-8"), "Columns")}
     assert told == set(COLUMNS) == set(DATA_SCHEMA.names)
+    assert {*COLUMNS, *SCORED} == set(SCORED_SCHEMA.names)
 
 
 def test_the_papers_hold_no_path_and_the_card_no_date(demo: Path) -> None:

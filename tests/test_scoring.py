@@ -160,6 +160,7 @@ def test_the_folder_holds_the_bases_evidence_the_candidates_and_a_true_receipt(s
     assert receipt["base"] == {
         "recipe": "small",
         "build": hashlib.sha256((base / "build.json").read_bytes()).hexdigest(),
+        "versions": json.loads((base / "build.json").read_bytes())["versions"],
     }
     assert receipt["recipe"]["dedupe"] == json.loads((base / "build.json").read_bytes())["recipe"]["dedupe"]
     assert receipt["recipe"]["rule"]["negatives"] == 3 and receipt["recipe"]["name"] == "scored"
@@ -177,7 +178,7 @@ def test_the_folder_holds_the_bases_evidence_the_candidates_and_a_true_receipt(s
         assert receipt["score"][corpus]["records"] == sum(
             pl.read_parquet(p).height for p in open_build(folder).data(corpus)
         )
-    assert "hard negatives" in (folder / "README.md").read_text("utf-8")
+    assert "## Hard negatives and scores" in (folder / "README.md").read_text("utf-8")
 
 
 def test_again_writes_nothing_and_elsewhere_writes_the_same(shared: tuple[Run, Made], run: Run) -> None:

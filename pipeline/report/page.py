@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from pipeline.card import Loss, licence_mix, losses_of, parts_of, rebuild_command
+from pipeline.card import YARDSTICK, Loss, licence_mix, losses_of, parts_of, rebuild_command, yardstick_rows
 from pipeline.errors import UsageError
 from pipeline.ledger import KINDS, Funnel, Leak, leaks_of, total
 from pipeline.licence import UseClass, strictest
@@ -84,6 +84,8 @@ def render_page(
         "lengths": [_lengths(profiles, side) for side in ("text", "text_pos")],
         "similarity": _similarity(profiles, float(receipt["recipe"]["dedupe"]["threshold"])),
         "samples": {name: told["samples"] for name, told in profiles.items()},
+        "yardstick": yardstick_rows(receipt),
+        "meanings": YARDSTICK,
         "command": rebuild_command(receipt),
     }
     return _environment().get_template("report.html.jinja").render(told)

@@ -78,7 +78,7 @@ def _receipt(scored: Scored) -> dict[str, Any]:
     return {
         **{key: told for key, told in base.items() if key not in ("files", "recipe", "versions", "licences")},
         "recipe": {**base["recipe"], **own},
-        "base": {"recipe": base["recipe"]["name"], "build": built},
+        "base": {"recipe": base["recipe"]["name"], "build": built, "versions": base["versions"]},
         "encoders": {
             name: {
                 "source": context.encoders[name][0].source.model_dump(mode="json"),
@@ -87,7 +87,7 @@ def _receipt(scored: Scored) -> dict[str, Any]:
             }
             for name, identity in scored.identities.items()
         },
-        "versions": {"base": base["versions"], **versions(), **_encoding()},
+        "versions": {**versions(), **_encoding()},
         "licences": {name: scored.entries["score", name].receipt["licences"] for name in names},
         "encode": {name: _encoded(scored, name) for name in names},
         "mine": {name: scored.mined(name).receipt["corpora"][name] for name in names},
