@@ -207,6 +207,8 @@ def build(
             _say(f"warning: {warning}", err, "yellow")
         for gap in outcome.gaps:
             _say(f"gap: {gap.corpus} failed in {gap.stage}: {gap.cause}. Cure: {gap.cure}", err, "red")
+    if made.scored is not None:
+        _show_scored(made.folder)
     _say(f"{'Built' if made.changed else 'Nothing changed'}: {made.folder}")
     for name, told in CONTENTS:
         _say(f"  {made.folder / name}: {told}", style="dim")
@@ -317,6 +319,18 @@ def export(
         left = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in told["left_out"].items() if n)
         _say(f"{name}: {told['records']:,} records, {shapes or 'no rows'}" + (f"; left out: {left}" if left else ""))
     _say(f"Exported: {made.folder}")
+
+
+def _show_scored(folder: Path) -> None:
+    from pipeline.report.negatives import negatives_view
+    from pipeline.report.opened import open_build
+    from pipeline.report.yardstick import yardstick_table
+
+    made = open_build(folder)
+    out.print(yardstick_table(made.receipt))
+    # One text of each of three corpora: a look, `m3e preview` shows more.
+    for table in negatives_view(made, 1)[:3]:
+        out.print(table)
 
 
 def main() -> None:
