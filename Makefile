@@ -47,7 +47,7 @@ bench: $(READY) ## every measured claim, as ratios in one run
 	$(BIN)/python -m benchmarks
 
 soak: $(READY) ## a hundred builds killed at random moments, each run again
-	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py -k killed
+	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py tests/test_encode_killed.py -k killed
 
 clean: ## outputs and caches; keeps .venv and the store .m3e
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

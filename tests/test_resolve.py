@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pipeline.licence import Rank, UseClass
 from pipeline.manifest.settings import CapConfig
-from pipeline.record import MARK_SCHEMA, TEXT_SCHEMA
+from pipeline.record import CONSISTENCY_SCHEMA, MARK_SCHEMA, TEXT_SCHEMA
 from pipeline.resolve import ResolveConfig, ResolveInput, resolve
 
 STRICTNESS = {"allowed": 0, "unknown": 1, "forbidden": 2}
@@ -31,6 +31,7 @@ class Row:
     sub_source: str = ""
     mark: str | None = None
     leak: str | None = None
+    rank: int | None = None
 
 
 @dataclass
@@ -48,6 +49,7 @@ def run(
     cap: int | None = None,
     tombstones: frozenset[str] = frozenset(),
     usable: dict[str, bool] | None = None,
+    top: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Write the inputs as files, resolve, and read the decisions back by record_id."""
     inputs = []
@@ -87,6 +89,8 @@ def run(
                 for r in rows
             ]
             pq.write_table(pa.Table.from_pylist(told, schema=MARK_SCHEMA), home / f"{stage}.parquet")
+        ranked = [{"flags": [], "rank": r.rank, "score": (r.rank or 0) / 8} for r in rows]
+        pq.write_table(pa.Table.from_pylist(ranked, schema=CONSISTENCY_SCHEMA), home / "rank.parquet")
         pl.DataFrame(
             {
                 "class_id": [r.class_id for r in rows],
@@ -105,7 +109,11 @@ def run(
                 grade,
                 ranks,
                 [home / "text-00000.parquet"],
-                {"quality": [home / "mark.parquet"], "decontaminate": [home / "leak.parquet"]},
+                {
+                    "quality": [home / "mark.parquet"],
+                    "decontaminate": [home / "leak.parquet"],
+                    "consistency": [home / "rank.parquet"],
+                },
                 [home / "classes.parquet"],
             )
         )
@@ -122,7 +130,7 @@ def run(
         edges,
         tombstones,
         out,
-        ResolveConfig(threshold=threshold, cap=CapConfig(positives_per_text=cap) if cap else None),
+        ResolveConfig(threshold=threshold, cap=CapConfig(positives_per_text=cap) if cap else None, top=top),
     )
     decided: dict[str, dict[str, Any]] = {}
     for name, (_, _, rows) in given.corpora.items():
@@ -315,3 +323,27 @@ def test_a_contaminated_record_names_its_benchmark(tmp_path: Path) -> None:
     row = Row(f"{0:032x}", 0, leak="benchmark_query")
     decided = run(Given({"c": ("优", {"": "allowed"}, [row])}), tmp_path)
     assert (decided[row.record_id]["stage"], decided[row.record_id]["benchmark"]) == ("decontaminate", "Task")
+
+
+def test_a_positive_that_ranks_too_far_down_goes(tmp_path: Path) -> None:
+    """`top` is a query over stored ranks: the same marks, another verdict. What other stages remove comes first."""
+    rows = [
+        Row(some_id(0), 0, rank=20),
+        Row(some_id(1), 1, rank=21),
+        Row(some_id(2), 2, rank=None),
+        Row(some_id(3), 3, rank=90, mark="too_short"),
+        # A copy of what goes takes its place.
+        Row(some_id(4), 1, rank=3),
+    ]
+    given = Given({"a": ("优", {"": "allowed"}, rows)})
+    for top, gone in ((None, []), (20, [1]), (2, [0, 1, 4])):
+        (tmp_path / str(top)).mkdir()
+        decided = run(given, tmp_path / str(top), top=top)
+        by_rank = [n for n in range(5) if decided[some_id(n)]["stage"] == "consistency"]
+        assert by_rank == gone
+        for n in gone:
+            told = decided[some_id(n)]
+            assert (told["reason"], told["similarity"]) == ("rank", (rows[n].rank or 0) / 8)
+            assert told["duplicate_of"] is told["benchmark"] is None
+        assert decided[some_id(3)]["stage"] == "quality"
+        assert decided[some_id(2)]["keep"] and decided[some_id(4)]["keep"] == (top == 20)

@@ -12,32 +12,12 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from tiny_model import Letters
 
-from pipeline.encode import Encoded, Progress, Vectors, encode
-from pipeline.encode.encoder import Heard
+from pipeline.encode import Progress, Vectors, encode
 from pipeline.errors import FormatError, StoreError
 from pipeline.record import POOL_SCHEMA
 from pipeline.store import Store
-
-
-class Letters:
-    """Counts of code points modulo the dimension; documents are turned round. A real encoder, if a poor one."""
-
-    name, weights = "letters", "0" * 64
-
-    def __init__(self, dimension: int = 8, spoil: float | None = None) -> None:
-        self.dimension, self.spoil = dimension, spoil
-
-    def encode(self, texts: Sequence[str], document: bool, listen: Heard | None = None) -> npt.NDArray[np.float32]:
-        rows = np.zeros((len(texts), self.dimension), np.float32)
-        for row, text in zip(rows, texts, strict=True):
-            np.add.at(row, [ord(letter) % self.dimension for letter in text], 1)
-        rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
-        if self.spoil is not None:
-            rows[-1, 0] = self.spoil
-        if listen is not None:
-            listen(Encoded(len(texts), sum(map(len, texts)), 0))
-        return rows[:, ::-1] if document else rows
 
 
 def shard(folder: Path, rows: list[tuple[str, bool]]) -> Path:
