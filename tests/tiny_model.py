@@ -45,7 +45,7 @@ def tiny_model(
         vocab_size=len(vocabulary),
         hidden_size=hidden,
         num_hidden_layers=layers,
-        num_attention_heads=2,
+        num_attention_heads=max(2, hidden // 64),
         intermediate_size=4 * hidden,
         max_position_embeddings=max_tokens,
     )
