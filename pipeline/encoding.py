@@ -97,10 +97,10 @@ def encode_step(
             opened = open_encoder(manifest, home, shard=number, cache=_cache(context))
             return encode(path, out, opened, partial(context.encoded, corpus))
 
-        return context.entry("encode", "pipeline.encode", identity.told(), [pool.files[path.name]["sha256"]], work)
+        return context.entry("encode", "pipeline.encode", identity.address(), [pool.files[path.name]["sha256"]], work)
 
     if context.rehearsal and not pool.files:  # not made yet, so nobody knows its shards
-        return [context.entry("encode", "pipeline.encode", identity.told(), [pool.key], lambda _: {})]
+        return [context.entry("encode", "pipeline.encode", identity.address(), [pool.key], lambda _: {})]
     with ThreadPoolExecutor(1 if context.rehearsal else _devices()) as devices:
         return list(devices.map(shard, range(len(pool.files))))
 

