@@ -156,7 +156,7 @@ def _marks(ranks: Ids, scores: npt.NDArray[np.float64]) -> pa.Table:
         pa.nulls(rows, pa.string()),
         pa.nulls(rows, pa.string()),
         pa.nulls(rows, pa.float32()),
-        pa.array([[]] * rows, pa.list_(pa.string())),
+        pa.ListArray.from_arrays(np.zeros(rows + 1, np.int32), pa.array([], pa.string())),
         pa.array(ranks.astype(np.int32)),
         pa.array(scores.astype(np.float32)),
     ]

@@ -118,7 +118,8 @@ def count_on_device(there: Any, queries: Floats, of: Ids, scores: npt.NDArray[np
         clear = products > (exactly + slack)[:, None]
         above += clear.sum(1)
         pair, column = ((products >= (exactly - slack)[:, None]) & ~clear).nonzero(as_tuple=True)
-        for part in torch.arange(len(pair), device=device).split(_EXACT_ROWS):
+        for first in range(0, len(pair), _EXACT_ROWS):
+            part = slice(first, first + _EXACT_ROWS)
             one, other = asked[rows[pair[part]]].double(), block[column[part]].double()
             greater = (one * other).sum(1) > exactly[pair[part]]
             above.index_add_(0, pair[part], greater.long())
