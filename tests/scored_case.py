@@ -95,6 +95,11 @@ def text_hash(text: str) -> int:
     return xxhash.xxh3_64_intdigest(text.encode())
 
 
+def key(text: str) -> str:
+    """What spellings of one sentence share."""
+    return "".join(letter for letter in text if letter not in "，。？")
+
+
 def vector(text: str) -> np.ndarray:
     """Hashed character bigrams, float16 as stored, read as float32."""
     made = np.zeros(64)
@@ -120,6 +125,7 @@ def record(corpus: str, number: int, sub: str, text: str, pos: str, **more: Any)
         "text": text,
         "text_pos": pos,
         "text_neg": [],
+        "also_in": [],
         "prompt": "相似" if corpus == "ask" else "问答",
         "prompt_pos": "",
         "score": None,
@@ -150,6 +156,8 @@ def ask(seed: int = 1) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         records.append(record("ask", i, draw.choice(["", "nc", "web"]), text, pos, score=4.0 if i % 40 == 7 else None))
         labelled.append(label("ask", 2 * i, text, pos, True) if i % 3 else label("ask", 2 * i, text, pos, None, 4.5))
         other = draw.choice(ASKS).format(n=n, v=draw.choice([w for w in VERBS if w != v]))
+        if i % 5 == 0:  # another spelling of the record's text
+            text = text[:2] + "，" + text[2:] + "。"
         # Every other one as the pair stands the other way round.
         labelled.append(label("ask", 2 * i + 1, *((text, other) if i % 2 else (other, text)), False))
     labelled.append(label("ask", 999, "满分在哪里", "五分的一对", None, 5.0))
@@ -240,9 +248,9 @@ def _mine(one: Mined, pool: list[Mined], half: int) -> None:
 def _pair(one: Mined, row: dict[str, Any], number: dict[str, int]) -> dict[str, Any]:
     negatives = {text: "shipped" for text in row["text_neg"]}
     for judged in one.labelled:
-        if judged["label"] is False and row["text"] in (judged["text"], judged["other"]):
-            other = judged["other"] if judged["text"] == row["text"] else judged["text"]
-            negatives[other] = "labelled"
+        for text, other in ((judged["text"], judged["other"]), (judged["other"], judged["text"])):
+            if judged["label"] is False and key(text) == key(row["text"]):
+                negatives[other] = "labelled"
     given = [{"id": number[t], "origin": o, "score": cosine(row["text"], t)} for t, o in negatives.items()]
     given.sort(key=lambda g: (-np.float32(g["score"]), g["id"]))
     pair = {"text": number[row["text"]], "pos": number[row["text_pos"]]}

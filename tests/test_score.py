@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from scored_case import FREE, TERMS, Mined, ask, cosine, docs, mine
+from scored_case import FREE, TERMS, Mined, ask, cosine, docs, key, mine
 
 from pipeline.errors import CountError
 from pipeline.licence import RowTerms
@@ -89,8 +89,9 @@ def check(rows: list[dict[str, Any]], one: Mined, pool: list[Mined], rule: RuleC
             assert n["corpus"] == (holder or base)["corpus"]
             source = holder or base
             if n["origin"] == "labelled":  # several rows may judge one pair: the freest of them
-                judged = [r for r in one.labelled if {r["text"], r["other"]} == {row["text"], n["text"]}]
-                source = min(judged, key=lambda r: (r["text"] != row["text"], *_strictness(r), r["record_id"]))
+                here = key(row["text"]), key(n["text"])
+                judged = [r for r in one.labelled if {key(r["text"]), key(r["other"])} == {*here}]
+                source = min(judged, key=lambda r: (key(r["text"]) != here[0], *_strictness(r), r["record_id"]))
             assert n["licence_id"] == source["licence_id"]
             parts.append(source)
         for use in ("commercial", "redistribute"):
@@ -174,7 +175,7 @@ def test_judged_pairs_have_the_judgement(alone: dict[str, Mined], tmp_path: Path
     assert receipt["calibration"]["gold_scale"] == 5
     golds: dict[tuple[str, str], set[float]] = {}
     for r in alone["ask"].labelled:
-        golds.setdefault((r["text"], r["other"]), set()).add(
+        golds.setdefault((key(r["text"]), key(r["other"])), set()).add(
             r["score"] / 5 if r["score"] is not None else float(r["label"])
         )
     own = judged = 0
@@ -182,7 +183,7 @@ def test_judged_pairs_have_the_judgement(alone: dict[str, Mined], tmp_path: Path
         if row["score"] is not None:
             own += 1
             assert row["calibrated_pos"] == pytest.approx(0.8)
-        elif len(told := golds.get((row["text"], row["text_pos"]), set())) == 1:
+        elif len(told := golds.get((key(row["text"]), key(row["text_pos"])), set())) == 1:
             judged += 1
             assert row["calibrated_pos"] == pytest.approx(told.pop())
         for n in row["neg"]:

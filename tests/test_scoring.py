@@ -19,6 +19,7 @@ from pipeline.errors import BuildError, SourceError, UsageError
 from pipeline.fetch import silent
 from pipeline.make import Made, make
 from pipeline.manifest.catalog import read_catalog
+from pipeline.recut import papers_of, recut
 from pipeline.report.opened import open_build
 from pipeline.runner import Threads
 from pipeline.scoring import scoring_context
@@ -202,6 +203,26 @@ def test_another_calibration_scores_anew_and_nothing_else(run: Run) -> None:
     made = run.make()
     assert run.done() == {"score"}
     assert records(made)["calibrated_pos"].null_count() == records(made).height
+
+
+def test_cut_again_by_the_same_rule_it_is_the_same_build(shared: tuple[Run, Made], run: Run, tmp_path: Path) -> None:
+    """Card and report page included; by another rule it is what a build by that rule holds."""
+    build = open_build(shared[1].folder)
+    known = read_catalog([run.folder / "manifests"]).corpora
+    papers = papers_of(build, [known[name] for name in build.corpora])
+    same = recut(build, ["negatives=3"], tmp_path / "cuts", papers)
+    assert files(same.folder) == files(build.folder)
+    other = recut(build, ["negatives=2", "p=0.7"], tmp_path / "cuts", papers)
+    run.recipe(
+        base="small", encoder="tiny", rule={"negatives": 2, "p": 0.7}, mine={"keep": 20, "yardstick_texts": 50}
+    )
+    made = run.make()
+    mined = {name for name in files(made.folder) if name.startswith("candidates/")}
+    # Mining looks further where the recipe's own rule finds too few, and its yardstick is that of the rule.
+    about = mined | {"build.json", "README.md", "report.html"}
+    assert {n: d for n, d in files(other.folder).items() if n not in about} == {
+        n: d for n, d in files(made.folder).items() if n not in about
+    }
 
 
 def test_another_rule_needs_no_encoder(run: Run, model: Path) -> None:

@@ -1,4 +1,8 @@
-"""What people have judged: gold values of pairs, found again by the hashes of their texts."""
+"""What people have judged: gold values of pairs, found again by the match keys of their texts.
+
+By keys and not by texts, because mining finds labelled non-matches so: a row that judges another spelling of a record's
+text judges the record.
+"""
 
 from __future__ import annotations
 
@@ -17,34 +21,26 @@ from pipeline.normalize import key_hash, match_key
 
 @dataclass(frozen=True)
 class Gold:
-    """The judged pairs of one corpus, one row per pair of texts.
+    """The judged pairs of one corpus, one row per pair of keys, and turned round where it was not judged so as well.
 
-    `pairs`: text, other (uint64, xxh3-64 of the texts), value (float64, 0 to 1; null where judgements of one pair
-    differ), licence_id, commercial, redistribute of the freest row. `keyed`: the same by the hashes of the match keys,
-    which is how mining finds the judged pairs of a text. `scale`: the gold score that counts as 1.
+    `pairs`: text, other (uint64, xxh3-64 of the match keys), value (float64, 0 to 1; null where judgements of one pair
+    differ), licence_id, commercial, redistribute of the freest row. `scale`: the gold score that counts as 1.
     `scores`, `values`: cosine and gold value of every judged row.
     """
 
     pairs: pl.DataFrame
-    keyed: pl.DataFrame
     scale: float
     scores: NDArray[np.float32]
     values: NDArray[np.float64]
 
     def find(self, text: NDArray[np.uint64], other: NDArray[np.uint64]) -> pl.DataFrame:
-        """The judgement of each of these pairs, whichever way round it was judged (as it stands, first); else nulls."""
-        return _find(self.pairs, text, other)
+        """The judgement of each of these pairs, whichever way round it was judged; nulls where it was not."""
+        asked = pl.DataFrame({"text": text, "other": other})
+        return asked.join(self.pairs, on=["text", "other"], how="left", maintain_order="left").drop("text", "other")
 
-    def find_alike(self, text: pl.Series, other: pl.Series) -> pl.DataFrame:
-        """The judgement of each of these pairs of texts, or of a pair that differs from it in width, case, points."""
-        return _find(self.keyed, *(key_hash(match_key(side)).to_numpy() for side in (text, other)))
-
-
-def _find(pairs: pl.DataFrame, text: NDArray[np.uint64], other: NDArray[np.uint64]) -> pl.DataFrame:
-    asked = pl.DataFrame({"text": text, "other": other})
-    turned = pairs.rename({"text": "other", "other": "text"}).select(pairs.columns)
-    both = pl.concat([pairs, turned]).unique(["text", "other"], keep="first")
-    return asked.join(both, on=["text", "other"], how="left", maintain_order="left").drop("text", "other")
+    def none(self, rows: int) -> pl.DataFrame:
+        """What `find` says where nothing is judged."""
+        return self.pairs.drop("text", "other").clear(rows)
 
 
 def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], records: NDArray[np.float32]) -> Gold:
@@ -67,20 +63,20 @@ def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], re
     rows = rows.with_columns(
         cosine=scores,
         value=pl.coalesce(pl.col("score").cast(pl.Float64) / scale, pl.col("label").cast(pl.Float64)).clip(0, 1),
+        **{side: key_hash(match_key(rows[side])) for side in ("text", "other")},
     )
     judged = rows.drop_nulls(["cosine", "value"])
-    rows = rows.sort(_rank("commercial"), _rank("redistribute"), "record_id")
-    keys = {side: key_hash(match_key(rows[side])) for side in ("text", "other")}
-    exact = {side: key_hash(rows[side]) for side in ("text", "other")}
-    pairs, keyed = (_merged(rows.with_columns(**hashes)) for hashes in (exact, keys))
-    return Gold(pairs, keyed, scale, judged["cosine"].to_numpy(), judged["value"].to_numpy())
-
-
-def _merged(rows: pl.DataFrame) -> pl.DataFrame:
-    return rows.group_by("text", "other", maintain_order=True).agg(
-        pl.when(pl.col("value").drop_nulls().n_unique() == 1).then(pl.col("value").max()).alias("value"),
-        pl.col("licence_id", "commercial", "redistribute").first(),
+    pairs = (
+        rows.sort(_rank("commercial"), _rank("redistribute"), "record_id")
+        .group_by("text", "other", maintain_order=True)
+        .agg(
+            pl.when(pl.col("value").drop_nulls().n_unique() == 1).then(pl.col("value").max()).alias("value"),
+            pl.col("licence_id", "commercial", "redistribute").first(),
+        )
     )
+    turned = pairs.rename({"text": "other", "other": "text"}).select(pairs.columns)
+    pairs = pl.concat([pairs, turned]).unique(["text", "other"], keep="first", maintain_order=True)
+    return Gold(pairs, scale, judged["cosine"].to_numpy(), judged["value"].to_numpy())
 
 
 def _rank(column: str) -> pl.Expr:

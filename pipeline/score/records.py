@@ -12,7 +12,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from pipeline.errors import CountError
-from pipeline.licence import RowTerms
+from pipeline.licence import RowTerms, UseClass
+from pipeline.licence.scored import scored_use
 from pipeline.mine.rule import ORIGINS
 from pipeline.record import NEGATIVE_TYPE, SCORED_SCHEMA
 from pipeline.score.calibrate import Curve, in_steps
@@ -60,7 +61,7 @@ class Scorer(NamedTuple):
         """
         rows = slice(start, start + data.num_rows)
         neg = self.negatives.of(rows)
-        judged = self._judged(data, self.negatives.text[rows], neg)
+        judged = self._judged(self.negatives.text[rows][neg.of], neg)
         bound = self._bound(terms, neg, judged)
         calibrated_pos, calibrated = self._calibrated(data, rows, neg, judged)
         owner, is_held = self._owner(neg)
@@ -86,9 +87,10 @@ class Scorer(NamedTuple):
             "neg": pa.ListArray.from_arrays(offsets, struct),
         }
         for name in ("commercial", "redistribute"):
-            worst = class_codes(terms[name])
-            np.maximum.at(worst, neg.of, class_codes(bound[name]))
-            made[name] = _named(np.maximum(worst, CLASSES.index(getattr(self.miner, name))), CLASSES)
+            uses = pa.ListArray.from_arrays(offsets, bound[name].to_arrow().cast(pa.string()))
+            frame = pl.DataFrame({"own": terms[name], "negatives": pl.Series(uses)})
+            use = scored_use(pl.col("own"), pl.col("negatives"), UseClass(getattr(self.miner, name)))
+            made[name] = frame.select(use).to_series().to_arrow().cast(pa.string())
         table = pa.table([made[name] for name in SCORED_SCHEMA.names], schema=SCORED_SCHEMA)
         return table, bound["licence_id"]
 
@@ -97,17 +99,10 @@ class Scorer(NamedTuple):
         owner = self.same[neg.ids]
         return owner, (neg.origins == MINED) & (self.holders.freedom[owner] != NOBODY)
 
-    def _judged(self, data: pa.Table, text: NDArray[np.uint32], neg: Taken) -> pl.DataFrame:
-        """What the labelled rows say of the labelled negatives, in their order. `text`: the number of each row's text."""
+    def _judged(self, text: NDArray[np.uint32], neg: Taken) -> pl.DataFrame:
+        """What the labelled rows say of the labelled negatives, in their order. `text`: each negative's record's text."""
         at = neg.origins == LABELLED
-        owner, ids = neg.of[at], neg.ids[at]
-        found = self.gold.find(self.texts.hashes[text[owner]], self.texts.hashes[ids])
-        if len(missed := np.flatnonzero(found["licence_id"].is_null().to_numpy())):
-            asking = pl.Series(data["text"].take(pa.array(owner[missed])), dtype=pl.String)
-            alike = self.gold.find_alike(asking, pl.Series(self.texts.take(ids[missed]), dtype=pl.String))
-            place = pl.DataFrame({"row": missed}, schema={"row": pl.Int64})
-            numbered = found.with_columns(row=pl.int_range(found.height, dtype=pl.Int64))
-            found = numbered.update(pl.concat([place, alike], how="horizontal"), on="row").drop("row")
+        found = self._find(text[at], neg.ids[at])
         if found["licence_id"].null_count():
             raise CountError(
                 self.corpus,
@@ -115,6 +110,11 @@ class Scorer(NamedTuple):
                 "candidates and labelled rows are of different builds: build again",
             )
         return found
+
+    def _find(self, text: NDArray[np.uint32], other: NDArray[np.uint32]) -> pl.DataFrame:
+        if not self.gold.pairs.height:
+            return self.gold.none(len(text))
+        return self.gold.find(self.texts.keys[text], self.texts.keys[other])
 
     def _bound(self, terms: pl.DataFrame, neg: Taken, judged: pl.DataFrame) -> pl.DataFrame:
         """licence_id, commercial, redistribute of every negative: its holder's; the labelled row's; or the record's own,
@@ -137,9 +137,9 @@ class Scorer(NamedTuple):
         """Calibrated scores of the pairs and of their negatives: gold where there is gold, else the curve's; or nulls."""
         if self.quantum is None:
             return pa.nulls(data.num_rows, pa.float32()), pa.nulls(len(neg.ids), pa.float32())
-        held, hashes = self.negatives, self.texts.hashes
+        held = self.negatives
         own = data["score"].to_numpy().astype(np.float64) / self.gold.scale
-        labelled = self.gold.find(hashes[held.text[rows]], hashes[held.pos[rows]])["value"].to_numpy()
+        labelled = self._find(held.text[rows], held.pos[rows])["value"].to_numpy()
         gold = np.where(np.isnan(own), labelled, own)
         pos = np.where(np.isnan(gold), self.curve(held.score_pos[rows], self.quantum), in_steps(gold, self.quantum))
         scores = self.curve(neg.scores, self.quantum)

@@ -65,7 +65,7 @@ def score(given: ScoreInput, out: Path, rule: RuleConfig, config: ScoreConfig) -
     negatives = select_negatives(own.data, own.pairs, given.candidates, rule, mu)
     shards = [path for part in given.pool for path in part.pool]
     text_file = out / "negatives.text"
-    texts = write_texts(shards, negatives.chosen(), text_file)
+    texts = write_texts(shards, negatives.chosen(), text_file, keyed=bool(given.labelled))
     same = same_text(texts.hashes)
     licences = Codes()
     records = np.concatenate([pl.read_parquet(p, columns=["score"])["score"].to_numpy() for p in own.data])

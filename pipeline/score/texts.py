@@ -18,16 +18,18 @@ from numba import njit
 from numpy.typing import NDArray
 
 from pipeline.errors import CountError
-from pipeline.normalize import key_hash
+from pipeline.normalize import key_hash, match_key
 
 
 class TextFile(NamedTuple):
-    """Chosen texts of a pool. `hashes`: uint64 [n], xxh3-64 of every text of the pool, chosen or not."""
+    """Chosen texts of a pool, and of all its texts, chosen or not: `hashes`, xxh3-64 of the text, and `keys`, xxh3-64 of
+    its match key; uint64 [n], `keys` only where asked for."""
 
     content: NDArray[np.uint8]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int64]
     hashes: NDArray[np.uint64]
+    keys: NDArray[np.uint64]
 
     def take(self, ids: NDArray[np.uint32]) -> pa.StringArray:
         """These texts, in this order; fewer than 2 GiB of them at a time."""
@@ -40,10 +42,10 @@ class TextFile(NamedTuple):
         )
 
 
-def write_texts(pool: Sequence[Path], chosen: NDArray[np.uint32], path: Path) -> TextFile:
+def write_texts(pool: Sequence[Path], chosen: NDArray[np.uint32], path: Path, *, keyed: bool) -> TextFile:
     """Read a pool (shards of POOL_SCHEMA, one after another) and write the texts numbered `chosen` to `path`.
 
-    24 bytes per text of the pool are held. Raises CountError where a number lies beyond the pool.
+    24 bytes per text of the pool are held, with keys 32. Raises CountError where a number lies beyond the pool.
     """
     rows = sum(pq.read_metadata(shard).num_rows for shard in pool)
     if len(chosen) and int(chosen.max()) >= rows:
@@ -55,13 +57,15 @@ def write_texts(pool: Sequence[Path], chosen: NDArray[np.uint32], path: Path) ->
     wanted = np.zeros(rows, np.bool_)
     wanted[chosen] = True
     starts, lengths = np.zeros(rows, np.int64), np.zeros(rows, np.int64)
-    hashes = np.empty(rows, np.uint64)
+    hashes, keys = np.empty(rows, np.uint64), np.empty(rows if keyed else 0, np.uint64)
     first = at = 0
     with path.open("wb") as file:
         for shard in pool:
             column = pl.read_parquet(shard, columns=["text"])["text"]
             last = first + column.len()
             hashes[first:last] = key_hash(column).to_numpy()
+            if keyed:
+                keys[first:last] = key_hash(match_key(column)).to_numpy()
             kept = column.filter(pl.Series(wanted[first:last]))
             ids = first + np.flatnonzero(wanted[first:last])
             lengths[ids] = kept.str.len_bytes().to_numpy()
@@ -70,7 +74,7 @@ def write_texts(pool: Sequence[Path], chosen: NDArray[np.uint32], path: Path) ->
             _append(file, kept)
             first = last
     content = np.memmap(path, np.uint8, "r") if at else np.zeros(0, np.uint8)
-    return TextFile(content, starts, lengths, hashes)
+    return TextFile(content, starts, lengths, hashes, keys)
 
 
 def _append(file: BinaryIO, texts: pl.Series) -> None:
