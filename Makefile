@@ -56,5 +56,7 @@ clean: ## outputs and caches; keeps .venv and the store .m3e
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing; install it, or run: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@# pip would compile on one core; some packages ship files for other Pythons, which fail and do no harm.
+	@$(BIN)/python -m compileall -q -j 2 .venv > /dev/null 2>&1 || true
 	@touch $@

@@ -19,7 +19,7 @@ import pytest
 import stamina
 from rich.console import Console
 
-from flows.runner import log_file
+from flows.runner import Log
 from pipeline.build import build, context_of, count
 from pipeline.errors import NetworkError
 from pipeline.fetch import Listener, Moved, Wanted, fetch, transfer
@@ -193,5 +193,5 @@ def test_a_listener_changes_no_byte_and_the_flows_one_travels(server: FileServer
         count(outcome)
         receipts.append((write_build(outcome, tmp_path / f"{name}-out", (), [])[0] / "build.json").read_bytes())
     assert receipts[0] == receipts[1] and heard[-1].state == "whole"
-    sent = pickle.loads(cloudpickle.dumps(context.heard_by(log_file)))
-    assert sent.listen is log_file
+    sent = pickle.loads(cloudpickle.dumps(context.heard_by(Log().hear)))
+    assert sent.listen.__func__ is Log.hear
