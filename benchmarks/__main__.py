@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from benchmarks.measure import ONE_THREAD, Table
 
-CLAIMS = ("signatures", "match_key", "dedupe", "convert", "medi", "mix", "noop", "duplicates")
+CLAIMS = ("signatures", "match_key", "dedupe", "decontaminate", "convert", "medi", "mix", "noop", "duplicates")
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Table]:

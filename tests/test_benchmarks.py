@@ -13,7 +13,7 @@ import pytest
 import string_oracle
 import xxhash
 
-from benchmarks import convert, dedupe, duplicates, match_key, measure, medi, mix, noop, signatures, text
+from benchmarks import convert, decontaminate, dedupe, duplicates, match_key, measure, medi, mix, noop, signatures, text
 from benchmarks.__main__ import CLAIMS, main
 from pipeline.normalize import match_key as keys_of
 
@@ -208,6 +208,17 @@ def test_medi() -> None:
 def test_mix() -> None:
     table = mix.run(pairs=3_000)
     assert table.rows[0].holds and table.rows[0].cells[1] == "3,000"
+
+
+def test_decontaminate() -> None:
+    table = decontaminate.run(pairs=300, records=200)
+    assert [row.cells[0] for row in table.rows] == [
+        "index",
+        "protect",
+        "a corpus of 1 record",
+        "a corpus of 200 records",
+    ]
+    assert all(float(row.cells[1]) > 0 for row in table.rows)
 
 
 def test_noop() -> None:
