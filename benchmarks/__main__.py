@@ -9,7 +9,18 @@ from collections.abc import Sequence
 
 from benchmarks.measure import ONE_THREAD, Table
 
-CLAIMS = ("signatures", "match_key", "dedupe", "convert", "medi", "mix", "noop", "duplicates", "encode")
+CLAIMS = (
+    "signatures",
+    "match_key",
+    "dedupe",
+    "decontaminate",
+    "convert",
+    "medi",
+    "mix",
+    "noop",
+    "duplicates",
+    "encode",
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Table]:

@@ -13,7 +13,20 @@ import pytest
 import string_oracle
 import xxhash
 
-from benchmarks import convert, dedupe, duplicates, encode, match_key, measure, medi, mix, noop, signatures, text
+from benchmarks import (
+    convert,
+    decontaminate,
+    dedupe,
+    duplicates,
+    encode,
+    match_key,
+    measure,
+    medi,
+    mix,
+    noop,
+    signatures,
+    text,
+)
 from benchmarks.__main__ import CLAIMS, main
 from pipeline.normalize import match_key as keys_of
 
@@ -224,6 +237,17 @@ def test_encode_tells_the_repeats_apart_and_counts_operations() -> None:
     # A layer has four square matrices and two of 8 x 32; 10 tokens meet each, and 10 x 10 pairs meet twice.
     layer = 2 * (4 * 8 * 8 + 2 * 8 * 32) * 10 + 2 * 2 * 8 * 10 * 10
     assert encode.flops(BertModel(shape), np.array([10.0, 10.0])) == 2 * 3 * layer
+
+
+def test_decontaminate() -> None:
+    table = decontaminate.run(pairs=300, records=200)
+    assert [row.cells[0] for row in table.rows] == [
+        "index",
+        "protect",
+        "a corpus of 1 record",
+        "a corpus of 200 records",
+    ]
+    assert all(float(row.cells[1]) > 0 for row in table.rows)
 
 
 def test_noop() -> None:

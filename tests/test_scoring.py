@@ -213,9 +213,7 @@ def test_cut_again_by_the_same_rule_it_is_the_same_build(shared: tuple[Run, Made
     same = recut(build, ["negatives=3"], tmp_path / "cuts", papers)
     assert files(same.folder) == files(build.folder)
     other = recut(build, ["negatives=2", "p=0.7"], tmp_path / "cuts", papers)
-    run.recipe(
-        base="small", encoder="tiny", rule={"negatives": 2, "p": 0.7}, mine={"keep": 20, "yardstick_texts": 50}
-    )
+    run.recipe(base="small", encoder="tiny", rule={"negatives": 2, "p": 0.7}, mine={"keep": 20, "yardstick_texts": 50})
     made = run.make()
     mined = {name for name in files(made.folder) if name.startswith("candidates/")}
     # Mining looks further where the recipe's own rule finds too few, and its yardstick is that of the rule.

@@ -13,21 +13,9 @@ Array = npt.NDArray[Any]
 
 def create(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
     """A new array of zeros on disk, to be filled in place; the file is as long as it will be from the start."""
-    if 0 in shape:  # an empty file cannot be mapped
-        np.save(path, np.empty(shape, dtype))
-        return np.empty(shape, dtype)
     return np.asarray(np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape))
 
 
 def opened(path: Path) -> Array:
     """The array of a file. Copy on write: compiled kernels take it as the writable array they were compiled for."""
-    with path.open("rb") as file:
-        version = np.lib.format.read_magic(file)
-        shape = (
-            np.lib.format.read_array_header_1_0(file)
-            if version == (1, 0)
-            else np.lib.format.read_array_header_2_0(file)
-        )[0]
-    if 0 in shape:
-        return np.asarray(np.load(path))
     return np.asarray(np.load(path, mmap_mode="c"))
