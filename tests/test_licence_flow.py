@@ -19,11 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.build import Threads, build, context_of, count
+from pipeline.build import build, context_of, count
 from pipeline.manifest.catalog import read_catalog
 from pipeline.normalize import key_hash, match_key
 from pipeline.receipt import write_build
 from pipeline.release import release_of, release_of_build
+from pipeline.runner import Threads
 from tests.provenance import violations
 from tests.small import corpus, write_manifests, write_rows
 
