@@ -144,6 +144,12 @@ def test_adding_a_corpus_happens_as_told(tmp_path: Path) -> None:
     assert ran >= 8
 
 
+def test_a_key_hash_is_found_as_told(tmp_path: Path) -> None:
+    (told,) = [one for block in blocks(ROOT / "docs/licences.md") for one in block.commands]
+    command, shown = told
+    assert_shows(shown, shell(command, tmp_path))
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A folder with `build/demo` in it and what `make demo` prints: its recipe lines, run elsewhere."""

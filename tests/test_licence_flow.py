@@ -19,10 +19,12 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.build import Threads, build, context_of, count
+from pipeline.build import build, context_of, count
 from pipeline.manifest.catalog import read_catalog
 from pipeline.normalize import key_hash, match_key
 from pipeline.receipt import write_build
+from pipeline.release import release_of, release_of_build
+from pipeline.runner import Threads
 from tests.provenance import violations
 from tests.small import corpus, write_manifests, write_rows
 
@@ -191,6 +193,18 @@ def test_dropped_rows_are_counted_with_their_reason(home: Path) -> None:
     shut = lines(home / "manifests/files/judged-shut.jsonl")
     assert told["mixed"]["labelled_removed"]["use_class"] == len(shut)
     assert sum(told["mixed"]["licences"].values()) == told["mixed"]["kept"]
+
+
+def test_a_release_counts_each_row_once_whether_by_receipt_or_by_rows(home: Path) -> None:
+    for name in ("commercial", "everything"):
+        folder = home / "out" / name
+        told = json.loads((folder / "build.json").read_text())
+        by_rows, by_receipt = release_of_build(folder), release_of(told)
+        assert vars(by_rows) == vars(by_receipt)
+        held = sum(n for uses in by_rows.held_back.values() for n in uses.values())
+        placed = sum(c.records + sum(c.labelled.values()) for c in by_rows.classes)
+        assert placed + held == told["counts"]["kept"] + told["counts"]["labelled_kept"]
+        assert (held > 0) == (name == "everything")
 
 
 # --- the judge is judged ---------------------------------------------------------------------------------------------

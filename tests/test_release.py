@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from pipeline.errors import LicenceError
 from pipeline.licence import Terms
 from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.corpus import Corpus
-from pipeline.release import refuse_unpublishable, release_of, told_terms
+from pipeline.release import refuse_unpublishable, release_of, release_of_build, told_terms
 from tests.small import CLOSED, OPEN, corpus
 
 SILENT = {**OPEN, "redistribute": "unknown"}
@@ -52,7 +55,7 @@ def test_rows_are_grouped_by_licence_and_use_class_and_the_rest_is_held_back() -
     first = release.classes[0]
     assert (first.parts, first.labelled) == ({("one", ""): 10, ("two", ""): 5}, {("two", ""): 7})
     assert first.attributions == {"A", "B"}
-    assert release.held_back == {("five", ""): "forbidden", ("two", "x"): "unknown"}
+    assert release.held_back == {("five", ""): {"forbidden": 18}, ("two", "x"): {"unknown": 100}}
 
 
 def test_every_row_of_a_receipt_is_in_one_class_or_held_back() -> None:
@@ -60,6 +63,45 @@ def test_every_row_of_a_receipt_is_in_one_class_or_held_back() -> None:
     release = release_of(told)
     placed = [part for one in release.classes for part in one.parts] + list(release.held_back)
     assert sorted(placed) == [("one", ""), ("one", "x"), ("two", ""), ("two", "y")]
+
+
+def written(folder: Path, corpus: str, rows: list[dict[str, Any]]) -> None:
+    """Rows of a scored build, as far as a release reads them."""
+    home = folder / "data" / corpus
+    home.mkdir(parents=True)
+    negatives = pl.List(pl.Struct({"licence_id": pl.String}))
+    pl.DataFrame(
+        [{"corpus": corpus, "sub_source": "", **row, "neg": [{"licence_id": n} for n in row["neg"]]} for row in rows],
+        schema_overrides={"neg": negatives},
+    ).write_parquet(home / "train-00000-of-00001.parquet")
+
+
+def test_rows_with_mined_negatives_are_judged_one_by_one(tmp_path: Path) -> None:
+    free = {"licence_id": "CC0-1.0", "commercial": "allowed", "redistribute": "allowed"}
+    sa = {**OPEN, "spdx": "CC-BY-SA-4.0", "share_alike": True, "attribution": "A"}
+    written(
+        tmp_path,
+        "one",
+        [
+            {**free, "neg": []},
+            {**free, "neg": ["CC0-1.0", "CC0-1.0"]},
+            {**free, "neg": ["CC-BY-SA-4.0"]},
+            {**free, "commercial": "forbidden", "neg": ["CC-BY-SA-4.0", "CC0-1.0"]},
+            {**free, "redistribute": "unknown", "neg": ["X"]},
+        ],
+    )
+    told = {**receipt(one={"": (OPEN, 5, 2)}, two={"": (sa, 0, 0)}), "encoders": {}}
+    (tmp_path / "build.json").write_text(json.dumps(told))
+    release = release_of_build(tmp_path)
+    assert [(c.slug, c.records, c.share_alike, sorted(c.attributions)) for c in release.classes] == [
+        ("cc0-1.0", 2, False, []),
+        ("mixed", 1, True, ["A"]),
+        ("mixed-commercial-forbidden", 1, True, ["A"]),
+    ]
+    assert release.classes[1].licences == {"CC0-1.0", "CC-BY-SA-4.0"}
+    assert release.held_back == {("one", ""): {"unknown": 1}}
+    with pytest.raises(LicenceError, match="mined negatives"):
+        release_of(told)
 
 
 def test_corpora_that_may_be_passed_on_are_let_through() -> None:

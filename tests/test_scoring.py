@@ -20,6 +20,7 @@ from pipeline.fetch import silent
 from pipeline.make import Made, make
 from pipeline.manifest.catalog import read_catalog
 from pipeline.recut import papers_of, recut
+from pipeline.release import release_of_build
 from pipeline.report.opened import open_build
 from pipeline.runner import Threads
 from pipeline.scoring import scoring_context
@@ -236,6 +237,21 @@ def test_the_miners_terms_reach_every_record_unless_the_recipe_says_otherwise(ru
     strict = records(run.make())
     assert run.done() == {"score"}
     assert set(strict["commercial"]) == {"forbidden"}
+    assert set(strict["redistribute"]) <= {"unknown", "forbidden"}
+    settings: dict[str, Any] = {"rule": {"negatives": 3}, "mine": {"keep": 20, "yardstick_texts": 50}}
+    run.recipe(base="small", encoder="tiny", accept_miner_terms=True, **settings)
+    accepting = run.make()
+    assert run.done() == {"score"}
+    assert {"allowed"} <= set(records(accepting)["commercial"])
+    told = json.loads((accepting.folder / "build.json").read_bytes())
+    assert told["recipe"]["accept_miner_terms"] is True
+    assert "`accept_miner_terms: true`" in (accepting.folder / "README.md").read_text("utf-8")
+    released = release_of_build(accepting.folder)
+    held = sum(n for uses in released.held_back.values() for n in uses.values())
+    judged = told["counts"]["labelled_kept"]
+    assert (
+        sum(c.records + sum(c.labelled.values()) for c in released.classes) + held == len(records(accepting)) + judged
+    )
 
 
 def test_a_pool_of_all_corpora_finds_negatives_in_others(run: Run) -> None:

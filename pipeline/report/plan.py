@@ -17,6 +17,9 @@ from pipeline.report.funnel import use_line
 from pipeline.runner import resolved
 from pipeline.store import Entry
 
+#: Said of a corpus whose sub-sources have different terms: no count of rows tells them apart before a build.
+PER_PART = "per sub-source"
+
 
 class _Done:
     def __init__(self, value: Any, error: Exception | None = None) -> None:
@@ -64,14 +67,20 @@ def plan(
             {
                 "name": c.name,
                 "rows": rows[c.name],
-                "licence": " / ".join(dict.fromkeys(terms.spdx for _, _, terms in parts_of([c]))),
-                "commercial": " / ".join(dict.fromkeys(terms.commercial for _, _, terms in parts_of([c]))),
+                "licence": _common(terms.spdx for _, _, terms in parts_of([c])),
+                "commercial": _common(terms.commercial.value for _, _, terms in parts_of([c])),
             }
             for c in context.corpora
         ],
         "licences": _mix((c, rows[c.name]) for c in context.corpora),
         "gaps": [vars(gap) for gap in outcome.gaps],
     }
+
+
+def _common(told: Iterable[str]) -> str:
+    """What every part of a corpus says, or that they differ."""
+    words = set(told)
+    return words.pop() if len(words) == 1 else PER_PART
 
 
 def _mix(corpora: Iterable[tuple[Corpus, int | None]]) -> dict[str, int]:
@@ -81,8 +90,8 @@ def _mix(corpora: Iterable[tuple[Corpus, int | None]]) -> dict[str, int]:
     """
     mix: dict[str, int] = {}
     for corpus, rows in corpora:
-        told = {f"{terms.spdx} ({terms.commercial})" for _, _, terms in parts_of([corpus])}
-        name = told.pop() if len(told) == 1 else f"{corpus.name} (per sub-source)"
+        told = _common(f"{terms.spdx} ({terms.commercial})" for _, _, terms in parts_of([corpus]))
+        name = told if told != PER_PART else f"{corpus.name} ({PER_PART})"
         mix[name] = mix.get(name, 0) + (rows or 0)
     return dict(sorted(mix.items(), key=lambda one: (-one[1], one[0])))
 

