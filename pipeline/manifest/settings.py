@@ -46,8 +46,9 @@ class QualityConfig(Strict):
 
 
 class DedupeConfig(Strict):
-    """Edges are stored from `floor` up; `resolve` removes at `threshold` and above.
+    """Edges are stored from `floor` up; `resolve` removes at `threshold` and above, and nothing else asks for it.
 
+    Texts of one group, which may not meet as in-batch negatives, hang together by a Jaccard of `groups` and above.
     `num_perm` and `seed` are those of the MinHash signatures; more permutations find more of the pairs at the floor.
     Without `near` exact copies only.
     """
@@ -55,6 +56,7 @@ class DedupeConfig(Strict):
     threshold: Ratio = 0.8
     # Under 0.3 nearly every two passages would be candidates.
     floor: Annotated[float, Field(ge=0.3, le=1)] = 0.6
+    groups: Ratio = 0.8
     num_perm: Annotated[int, Field(ge=16, le=1024)] = 128
     seed: int = 1
     near: bool = True
@@ -63,6 +65,8 @@ class DedupeConfig(Strict):
     def _ordered(self) -> DedupeConfig:
         if self.floor > self.threshold:
             raise ValueError(f"floor {self.floor} lies above threshold {self.threshold}")
+        if self.floor > self.groups:
+            raise ValueError(f"floor {self.floor} lies above groups {self.groups}")
         return self
 
 
