@@ -21,17 +21,15 @@ _MIX = np.uint64(0xFF51AFD7ED558CCD)
 
 @dataclass(frozen=True)
 class Plan:
-    """Bands of pairs, at the floor on both sides, and of single sides, where groups begin."""
+    """Bands of pairs, at the floor on both sides, and of single sides, where groups begin, from the same permutations."""
 
     pair: Bands
     side: Bands
 
     @classmethod
     def of(cls, config: DedupeConfig) -> Plan:
-        floor = config.floor
-        return cls(
-            Bands.reaching(floor * floor, config.num_perm), Bands.reaching(config.groups, config.num_perm)
-        )
+        pair = Bands.reaching(config.floor * config.floor, config.num_perm, config.recall)
+        return cls(pair, Bands.reaching(config.groups, max(pair.permutations, SKETCH)))
 
 
 def least_agreeing(similarity: float, sketches: int = 1) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import SIDES, Piece
 from pipeline.minhash.keys import Hashes, Ints
 
@@ -60,7 +61,7 @@ def classify(pieces: Sequence[Piece], folder: Path) -> Classes:
     xxh3-64: among 50 million distinct ones two share it with a chance of 1 in 15,000.
     """
     held = [piece.load("hashes") for piece in pieces]
-    hashes = _distinct(np.concatenate([np.zeros(0, np.uint64), *held]))
+    hashes = distinct(np.concatenate([np.zeros(0, np.uint64), *held]))
     sizes = np.zeros(len(hashes), np.uint32)
     codes = np.empty(sum(piece.rows for piece in pieces), np.uint64)
     at = 0
@@ -72,15 +73,15 @@ def classify(pieces: Sequence[Piece], folder: Path) -> Classes:
         codes[at : at + piece.rows] = pack_class(text, pos, piece.flags)
         at += piece.rows
     del held
-    distinct = _distinct(codes.copy())
-    known, homed = np.zeros(len(distinct), np.bool_), np.zeros(len(hashes), np.bool_)
+    held_codes = distinct(codes.copy())
+    known, homed = np.zeros(len(held_codes), np.bool_), np.zeros(len(hashes), np.bool_)
     at = 0
     for piece in pieces:
         mine = codes[at : at + piece.rows]
         at += piece.rows
         order = np.argsort(mine)
         ordered = mine[order]
-        found = np.searchsorted(distinct, ordered).astype(np.uint32)
+        found = np.searchsorted(held_codes, ordered).astype(np.uint32)
         members = np.empty(len(mine), np.uint32)
         members[order] = found
         first = np.flatnonzero(np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]]))
@@ -97,14 +98,6 @@ def classify(pieces: Sequence[Piece], folder: Path) -> Classes:
         piece.save("members", members)
         piece.save("reps", reps)
         piece.save("homes", homes)
-    for name, array in (("hashes", hashes), ("sizes", sizes), ("codes", distinct)):
+    for name, array in (("hashes", hashes), ("sizes", sizes), ("codes", held_codes)):
         np.save(folder / f"{name}.npy", array)
-    return Classes(hashes, sizes, distinct)
-
-
-def _distinct(values: Hashes) -> Hashes:
-    """Sorted, each once; in place, since there may be a hundred million."""
-    values.sort()
-    kept = np.ones(len(values), np.bool_)
-    np.not_equal(values[1:], values[:-1], out=kept[1:])
-    return values[kept]
+    return Classes(hashes, sizes, held_codes)

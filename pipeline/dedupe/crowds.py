@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from pipeline.dedupe.classes import Classes
 from pipeline.dedupe.edges import edge_frame, measured
+from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.texts import blocks, lying
 from pipeline.manifest.settings import DedupeConfig
@@ -109,7 +110,7 @@ def write_crowds(path: Path, pieces: Sequence[Piece], classes: Classes, crowds: 
             for part in _parts(classes, crowd):
                 some = crowd[part]
                 sides = classes.sides(some)
-                numbers = np.unique(np.concatenate(sides))
+                numbers = distinct(np.concatenate(sides))
                 texts = _strings(*lying(pieces, classes, numbers))
                 keys = [texts.take(pa.array(np.searchsorted(numbers, side))) for side in sides]
                 same = np.full(len(some), number, np.uint64)

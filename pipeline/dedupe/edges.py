@@ -13,9 +13,10 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from pipeline.dedupe.classes import Classes, pack_class
+from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.spread import Spread
-from pipeline.dedupe.texts import BLOCK_BYTES, blocks, fetch
+from pipeline.dedupe.texts import blocks, fetch
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import Pairs
 from pipeline.minhash.keys import Floats, Hashes, Ints
@@ -97,7 +98,7 @@ def verify(pieces: list[Piece], config: DedupeConfig, folder: Path, low: int, hi
     classes = Classes.load(folder)
     pairs = np.load(folder / "candidates.npy", mmap_mode="r")[low:high]
     a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & _LOW).astype(np.int64)
-    ends = np.unique(np.concatenate([a, b]))
+    ends = distinct(np.concatenate([a, b]))
     held = measured(pieces, classes, ends)
     text, pos, swapped = held.compare(np.searchsorted(ends, a), np.searchsorted(ends, b), config.floor)
     hit = np.flatnonzero(np.minimum(text, pos) >= config.floor)
@@ -109,7 +110,7 @@ def verify(pieces: list[Piece], config: DedupeConfig, folder: Path, low: int, hi
 def measured(pieces: Sequence[Piece], classes: Classes, some: Ints) -> Pairs:
     """Some classes (ascending) ready for comparison, one position each."""
     text, pos = classes.sides(some)
-    numbers = np.unique(np.concatenate([text, pos]))
+    numbers = distinct(np.concatenate([text, pos]))
     keys = fetch(pieces, classes, numbers)
     at = (np.searchsorted(numbers, text), np.searchsorted(numbers, pos))
     return Pairs(keys, *at, classes.symmetric(some))
@@ -118,7 +119,7 @@ def measured(pieces: Sequence[Piece], classes: Classes, some: Ints) -> Pairs:
 def _gathered(pairs: Hashes) -> Hashes:
     """In an order in which pairs that hang together stand together: then each text is read back about once."""
     a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & _LOW).astype(np.int64)
-    ends = np.unique(np.concatenate([a, b]))
+    ends = distinct(np.concatenate([a, b]))
     at = (np.searchsorted(ends, a), np.searchsorted(ends, b))
     size = len(ends)
     _, of = connected_components(coo_array((np.ones(len(a), np.int8), at), shape=(size, size)), directed=False)

@@ -12,6 +12,7 @@ import polars as pl
 
 from pipeline.dedupe.classes import Classes
 from pipeline.dedupe.crowds import Compare, lead, leaders
+from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.search import Candidates, search
 from pipeline.dedupe.spread import Spread
@@ -50,7 +51,7 @@ def side_groups(
         _flatten(root)
         apart = root[a] != root[b]
         a, b = a[apart], b[apart]
-        numbers = np.unique(np.concatenate([a, b]))
+        numbers = distinct(np.concatenate([a, b]))
         keys = fetch(pieces, classes, numbers)
         one, two = np.searchsorted(numbers, a), np.searchsorted(numbers, b)
         hit = _similarity(keys, one, two, config.groups) >= config.groups

@@ -13,14 +13,14 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.dedupe.index import distinct
 from pipeline.minhash.keys import Hashes, Ints, inlined, kernel
 
 #: A bucket of more entries than this is a crowd, and so is one with over DENSE possible pairs per entry.
 WHOLE = 512
 DENSE = 32
-#: Entries of a part, on average, and counters in the search for huge buckets.
+#: Entries of a part, on average.
 _PART = 8_192
-_COUNTERS = 1 << 20
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -41,12 +41,15 @@ def huge(band_keys: Hashes, owners: npt.NDArray[np.uint32]) -> list[npt.NDArray[
     >>> [told.tolist() for told in huge(np.full(600, 7, np.uint64), np.arange(600, dtype=np.uint32) // 300)]
     [[0, 1]]
     """
-    counters = np.zeros(_COUNTERS, np.uint32)
-    at = _crowded(band_keys, counters, WHOLE)
+    bits = max(10, int(len(band_keys) // 16).bit_length())
+    counters = np.zeros(1 << bits, np.uint32)
+    at = _crowded(band_keys, counters, bits, WHOLE)
     order = at[np.argsort(band_keys[at], kind="stable")]
     ordered = band_keys[order]
-    cuts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])) if len(at) else np.zeros(1, int)
-    return [np.unique(owners[order[a:b]]) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b - a > WHOLE]
+    cuts = (
+        np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])) if len(at) else np.zeros(1, int)
+    )
+    return [distinct(owners[order[a:b]]) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b - a > WHOLE]
 
 
 def meetings(band_keys: Hashes, entries: Entries, crowd: npt.NDArray[np.int32]) -> tuple[Hashes, list[Ints]]:
@@ -73,29 +76,30 @@ def meetings(band_keys: Hashes, entries: Entries, crowd: npt.NDArray[np.int32]) 
             results = list(pool.map(work, spans))
     else:
         results = [work(span) for span in spans]
-    dense = [
-        np.unique(members[a:b])
-        for _, members, cuts in results
-        for a, b in zip(cuts[:-1], cuts[1:], strict=True)
-    ]
-    return np.unique(np.concatenate([np.zeros(0, np.uint64), *(pairs for pairs, _, _ in results)])), dense
+    dense = [distinct(members[a:b]) for _, members, cuts in results for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    return distinct(np.concatenate([np.zeros(0, np.uint64), *(pairs for pairs, _, _ in results)])), dense
 
 
 @kernel
-def _crowded(keys, counters, whole):  # type: ignore[no-untyped-def]
+def _crowded(keys, counters, bits, whole):  # type: ignore[no-untyped-def]
     """Places of the keys whose counter, which others may share, went over `whole`."""
-    shift = np.uint64(64 - 20)
+    shift = np.uint64(64 - bits)
+    most = np.uint32(0)
     for i in range(keys.shape[0]):
-        counters[(keys[i] * _SPREAD) >> shift] += np.uint32(1)
+        at = (keys[i] * _SPREAD) >> shift
+        counters[at] += np.uint32(1)
+        most = max(most, counters[at])
     n = 0
-    for i in range(keys.shape[0]):
-        n += counters[(keys[i] * _SPREAD) >> shift] > whole
+    if most > whole:
+        for i in range(keys.shape[0]):
+            n += counters[(keys[i] * _SPREAD) >> shift] > whole
     out = np.empty(n, np.int64)
-    n = 0
-    for i in range(keys.shape[0]):
-        if counters[(keys[i] * _SPREAD) >> shift] > whole:
-            out[n] = i
-            n += 1
+    if n > 0:
+        n = 0
+        for i in range(keys.shape[0]):
+            if counters[(keys[i] * _SPREAD) >> shift] > whole:
+                out[n] = i
+                n += 1
     return out
 
 

@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pipeline.dedupe.bands import Plan, gather_entries, gather_sides, least_agreeing, read_band
 from pipeline.dedupe.classes import Numbers
+from pipeline.dedupe.index import distinct
 from pipeline.dedupe.meet import Entries, huge, meetings
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.spread import Spread
@@ -64,7 +65,7 @@ def search(
         find_pairs, [(near, which, config, group, known, out) for group, out in zip(groups, outs, strict=True)]
     )
     buckets += [bucket for found in told for bucket in found]
-    pairs = np.unique(np.concatenate([np.zeros(0, np.uint64), *map(np.load, outs)]))
+    pairs = distinct(np.concatenate([np.zeros(0, np.uint64), *map(np.load, outs)]))
     crowd = _crowds(buckets, owners)
     if len(crowd):
         a, b = crowd[pairs >> np.uint64(32)], crowd[pairs & np.uint64(0xFFFFFFFF)]
@@ -90,8 +91,8 @@ def find_pairs(
         held.append(pairs)
         dense += [bucket.astype(np.uint32) for bucket in buckets]
         if sum(map(len, held)) > _HELD + 2 * len(held[0]):
-            held = [np.unique(np.concatenate(held))]
-    np.save(out, np.unique(np.concatenate(held)))
+            held = [distinct(np.concatenate(held))]
+    np.save(out, distinct(np.concatenate(held)))
     return dense
 
 
@@ -111,7 +112,7 @@ def _crowds(buckets: list[Numbers], owners: int) -> npt.NDArray[np.int32]:
     """Crowds numbered by their smallest member."""
     if not buckets:
         return np.zeros(0, np.int32)
-    members = np.unique(np.concatenate(buckets))
+    members = distinct(np.concatenate(buckets))
     heads = np.concatenate([np.full(len(bucket), bucket[0]) for bucket in buckets])
     a, b = np.searchsorted(members, heads), np.searchsorted(members, np.concatenate(buckets))
     size = len(members)

@@ -47,9 +47,7 @@ EDGE_SCHEMA = pa.schema(
 )
 
 
-def dedupe(
-    inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, spread: Spread | None = None
-) -> Receipt:
+def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, spread: Spread | None = None) -> Receipt:
     """Compare every record with every other, by match keys, and write what was found to `out`.
 
     `classes/<corpus>/classes-*.parquet` (CLASS_SCHEMA) gives each record its class of exact copies, the hashes of its

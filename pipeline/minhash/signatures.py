@@ -120,16 +120,12 @@ def sign(keys: Keys, chosen: Slots, seed: int, pair: Bands, side: Bands) -> Sign
     """One signing for all: bands of `pair` and of `side` from the first of the same permutations."""
     multipliers, addends = permutations(max(pair.permutations, side.permutations, SKETCH), seed)
     n = len(chosen)
-    out = Signed(
-        np.empty((n, pair.count), np.uint32), np.empty((n, side.count), np.uint64), np.empty(n, np.uint64)
-    )
+    out = Signed(np.empty((n, pair.count), np.uint32), np.empty((n, side.count), np.uint64), np.empty(n, np.uint64))
     table = (keys.data, keys.start, keys.end, chosen.at, chosen.k)
     whole, traits, rows = keys.hashes, keys.traits, (pair.rows, side.rows)
     in_blocks(
         n,
-        lambda lo, hi: _sign(
-            table, lo, hi, multipliers, addends, whole, traits, rows, out.pair, out.side, out.sketch
-        ),
+        lambda lo, hi: _sign(table, lo, hi, multipliers, addends, whole, traits, rows, out.pair, out.side, out.sketch),
         _BLOCK,
     )
     return out
