@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import comb
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -171,5 +172,5 @@ def _row(piece: Piece, name: str, band: int) -> npt.NDArray[np.uint64]:
         return np.fromfile(file, np.uint64, count)
 
 
-def _joined(pieces: list[Piece], name: str) -> npt.NDArray[np.generic]:
+def _joined(pieces: list[Piece], name: str) -> Any:
     return np.concatenate([piece.load(name) for piece in pieces])

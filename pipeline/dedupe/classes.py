@@ -44,7 +44,8 @@ class Classes:
         return (codes >> np.uint64(33)).astype(np.int64), (codes >> np.uint64(2) & _KEY).astype(np.int64)
 
     def symmetric(self, classes: Any) -> npt.NDArray[np.bool_]:
-        return (self.codes[classes] & np.uint64(2)) > 0
+        flagged: npt.NDArray[np.bool_] = (self.codes[classes] & np.uint64(2)) > 0
+        return flagged
 
 
 def pack_class(text: Any, pos: Any, flags: int) -> Hashes:

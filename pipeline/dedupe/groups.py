@@ -11,14 +11,13 @@ import numpy.typing as npt
 import polars as pl
 
 from pipeline.dedupe.classes import Classes
-from pipeline.dedupe.crowds import Compare, lead, leaders
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.search import Candidates, search
 from pipeline.dedupe.spread import Spread
 from pipeline.dedupe.texts import blocks, fetch
 from pipeline.manifest.settings import DedupeConfig
-from pipeline.minhash import jaccard
+from pipeline.minhash import Compare, jaccard, lead, leaders
 from pipeline.minhash.keys import Floats, Ints, Keys, kernel
 
 _LOW = np.uint64(0xFFFFFFFF)

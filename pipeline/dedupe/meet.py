@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -49,7 +50,7 @@ def huge(band_keys: Hashes, owners: npt.NDArray[np.uint32]) -> list[npt.NDArray[
     cuts = (
         np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])) if len(at) else np.zeros(1, int)
     )
-    return [distinct(owners[order[a:b]]) for a, b in zip(cuts[:-1], cuts[1:], strict=True) if b - a > WHOLE]
+    return [distinct(owners[order[a:b]]) for a, b in pairwise(cuts) if b - a > WHOLE]
 
 
 def meetings(band_keys: Hashes, entries: Entries, crowd: npt.NDArray[np.int32]) -> tuple[Hashes, list[Ints]]:
@@ -76,7 +77,7 @@ def meetings(band_keys: Hashes, entries: Entries, crowd: npt.NDArray[np.int32]) 
             results = list(pool.map(work, spans))
     else:
         results = [work(span) for span in spans]
-    dense = [distinct(members[a:b]) for _, members, cuts in results for a, b in zip(cuts[:-1], cuts[1:], strict=True)]
+    dense = [distinct(members[a:b]) for _, members, cuts in results for a, b in pairwise(cuts)]
     return distinct(np.concatenate([np.zeros(0, np.uint64), *(pairs for pairs, _, _ in results)])), dense
 
 

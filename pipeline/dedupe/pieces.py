@@ -67,17 +67,17 @@ class Piece:
         return self.folder / "keys.utf8"
 
 
-def cut(inputs: Sequence[DedupeInput], folder: Path, rows: int = PIECE_ROWS) -> list[Piece]:
-    """The pieces of all shards in order, of `rows` rows where there are so many left."""
+def cut(inputs: Sequence[DedupeInput], folder: Path) -> list[Piece]:
+    """The pieces of all shards in order, of PIECE_ROWS rows where there are so many left."""
     folder.mkdir(parents=True)
     pieces: list[Piece] = []
     for given in inputs:
         for shard in given.shards:
             held = pq.read_metadata(shard).num_rows
-            for first in range(0, max(held, 1), rows):
+            for first in range(0, max(held, 1), PIECE_ROWS):
                 home = folder / f"{len(pieces):05d}"
                 home.mkdir(parents=True)
-                size = min(rows, held - first)
+                size = min(PIECE_ROWS, held - first)
                 flags = (given.symmetric, given.near, given.code_sides)
                 pieces.append(Piece(len(pieces), given.corpus, shard, first, size, *flags, home))
     return pieces

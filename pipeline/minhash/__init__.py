@@ -11,6 +11,7 @@ positions in it, works in compiled kernels that release the GIL, and gives the s
 """
 
 from pipeline.minhash.keys import LONG, SHORT, Keys, jaccard
+from pipeline.minhash.leaders import Compare, lead, leaders
 from pipeline.minhash.pairs import Pairs
 from pipeline.minhash.signatures import (
     SKETCH,
@@ -30,12 +31,15 @@ __all__ = [
     "SHORT",
     "SKETCH",
     "Bands",
+    "Compare",
     "Keys",
     "Pairs",
     "Signed",
     "Slots",
     "band_parts",
     "jaccard",
+    "lead",
+    "leaders",
     "permutations",
     "rows_per_band",
     "sign",
