@@ -86,6 +86,18 @@ LEDGER_SCHEMA = pa.schema(
 )
 
 
+#: Classes that met in buckets too large to compare all by all, with their match keys; sorted by crowd and class.
+CROWD_SCHEMA = pa.schema(
+    [
+        pa.field("crowd", pa.uint64(), nullable=False),
+        pa.field("class_id", pa.uint64(), nullable=False),
+        pa.field("symmetric", pa.bool_(), nullable=False),
+        pa.field("text", pa.large_string(), nullable=False),
+        pa.field("text_pos", pa.large_string(), nullable=False),
+    ]
+)
+
+
 def shard_name(kind: str, index: int) -> str:
     """File name of a shard inside a stage's folder.
 

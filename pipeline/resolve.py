@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow.parquet as pq
-from numba import njit
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -29,6 +28,7 @@ from pipeline.record import DECISION_SCHEMA
 from pipeline.shards import write_parquet
 from pipeline.store import Receipt
 from pipeline.tombstones import struck
+from pipeline.walk import Crowds, Links, walk
 
 
 class ResolveConfig(Strict):
@@ -55,11 +55,17 @@ class ResolveInput:
 
 
 def resolve(
-    inputs: Sequence[ResolveInput], edges: Path, tombstones: frozenset[str], out: Path, config: ResolveConfig
+    inputs: Sequence[ResolveInput],
+    edges: Path,
+    tombstones: frozenset[str],
+    out: Path,
+    config: ResolveConfig,
+    crowds: Path | None = None,
 ) -> Receipt:
     """Write `<corpus>/decisions-*.parquet` (DECISION_SCHEMA), positional to the text shards.
 
-    `edges`: class_a, class_b, similarity, swapped, as dedupe writes them. Returns counts per corpus, stage and reason.
+    `edges`: class_a, class_b, similarity, swapped, as dedupe writes them; `crowds`: who must be compared in the order of
+    the walk (CROWD_SCHEMA). Returns counts per corpus, stage and reason.
     """
     frame = pl.concat([_records(i, place, tombstones, config.top) for place, i in enumerate(inputs)])
     # Priority is a total order: record_id is unique, so the outcome does not depend on how rows arrived.
@@ -67,7 +73,7 @@ def resolve(
         "order"
     ].to_numpy()
     links = pl.read_parquet(edges).filter(pl.col("similarity") >= config.threshold)
-    frame = _dedupe(frame, order, links)
+    frame = _dedupe(frame, order, links, Crowds.read(crowds), config.threshold)
     if config.cap is not None:
         frame = _cap(frame, order, config.cap.positives_per_text)
     frame = frame.with_columns(cluster=_clusters(frame, links), also_in=_also_in(frame, [i.corpus for i in inputs]))
@@ -137,35 +143,28 @@ def _marks(path: Path, top: int | None) -> pl.DataFrame:
     )
 
 
-def _dedupe(frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame) -> pl.DataFrame:
+def _dedupe(
+    frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame, crowds: Crowds | None, threshold: float
+) -> pl.DataFrame:
     """Keep the best survivor of every class, then of every neighbourhood."""
     ids = frame["class_id"].to_numpy().astype(np.int64)
     alive = frame["stage"].is_null().to_numpy()
-    walk = order[alive[order]]
-    a, b = links["class_a"].to_numpy().astype(np.int64), links["class_b"].to_numpy().astype(np.int64)
-    count = int(max(ids.max(initial=-1), a.max(initial=-1), b.max(initial=-1))) + 1
+    walking = order[alive[order]]
+    count = int(max(ids.max(initial=-1), *(links[end].max() or -1 for end in ("class_a", "class_b")))) + 1
     # The first record of each class on the walk stands for it; -1 where no member survives.
     best = np.full(count, -1, np.int64)
-    best[ids[walk[::-1]]] = walk[::-1]
-    steps = ids[walk[best[ids[walk]] == walk]]
-    similarity, swapped = links["similarity"].to_numpy(), links["swapped"].to_numpy()
-    both = np.concatenate([a, b])
-    by_class = np.argsort(both, kind="stable")
-    starts = np.searchsorted(both[by_class], np.arange(count + 1))
-    other = np.concatenate([b, a])[by_class]
-    weight = np.concatenate([similarity, similarity])[by_class].astype(np.float32)
-    turned = np.concatenate([swapped, swapped])[by_class]
-    winner, through = _walk(steps, starts, other, weight)
+    best[ids[walking[::-1]]] = walking[::-1]
+    steps = ids[walking[best[ids[walking]] == walking]]
+    walked = walk(steps, Links.of(links, count), crowds, threshold)
+    winner, similarity, swapped = walked.winner[ids], walked.similarity[ids], walked.swapped[ids]
     rows = np.arange(len(ids))
-    keeper = np.where(winner[ids] >= 0, best[winner[ids]], best[ids])
+    keeper = np.where(winner >= 0, best[winner], best[ids])
     removed = alive & (keeper != rows)
-    near = removed & (winner[ids] >= 0)
-    edge = np.where(near, through[ids], 0)
-    is_swapped = near & (turned[edge] if len(turned) else False)
-    value = np.where(near, weight[edge] if len(weight) else 1.0, 1.0).astype(np.float32)
+    near = removed & (winner >= 0)
+    value = np.where(near, similarity, 1.0).astype(np.float32)
     # An edge of similarity 1 joins equal keys: the same pair turned round, or held by a corpus of another kind.
     reason = np.where(
-        is_swapped, "swapped_duplicate", np.where(near & (value < 1), "near_duplicate", "exact_duplicate")
+        near & swapped, "swapped_duplicate", np.where(near & (value < 1), "near_duplicate", "exact_duplicate")
     )
     hit = pl.Series(removed)
     return frame.with_columns(
@@ -175,26 +174,6 @@ def _dedupe(frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame) -
         similarity=pl.when(hit).then(pl.Series(value)).otherwise("similarity"),
         held_by=pl.Series(np.where(removed, ids[keeper], ids)),
     )
-
-
-@njit(nogil=True, cache=True)
-def _walk(
-    steps: npt.NDArray[np.int64],
-    starts: npt.NDArray[np.int64],
-    other: npt.NDArray[np.int64],
-    weight: npt.NDArray[np.float32],
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Greedy independent set in the order of `steps`: of a removed class the nearest kept one and the edge, else -1."""
-    kept = np.zeros(len(starts) - 1, np.bool_)
-    winner = np.full(len(starts) - 1, -1, np.int64)
-    through = np.zeros(len(starts) - 1, np.int64)
-    for c in steps:
-        nearest = np.float32(-1)
-        for e in range(starts[c], starts[c + 1]):
-            if kept[other[e]] and weight[e] > nearest:
-                nearest, winner[c], through[c] = weight[e], other[e], e
-        kept[c] = winner[c] < 0
-    return winner, through
 
 
 def _cap(frame: pl.DataFrame, order: npt.NDArray[Any], most: int) -> pl.DataFrame:

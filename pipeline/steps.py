@@ -233,7 +233,8 @@ def dedupe_step(context: Context, corpora: Sequence[Corpus], texts: Mapping[str,
         return dedupe(inputs, out, config)
 
     told = {
-        "rules": config.model_dump(mode="json"),
+        # Another threshold asks nothing new of the texts.
+        "rules": config.model_dump(mode="json", exclude={"threshold"}),
         "corpora": [[c.name, c.symmetric, c.near, sorted(c.code_sides)] for c in corpora],
     }
     return context.entry("dedupe", "pipeline.dedupe", told, [texts[c.name].key for c in corpora], work)
@@ -264,13 +265,9 @@ def resolve_step(
             )
             for c in corpora
         ]
-        return resolve(
-            inputs,
-            groups.path / "edges.parquet",
-            context.tombstones,
-            out,
-            ResolveConfig(threshold=threshold, cap=cap, top=top),
-        )
+        judged = ResolveConfig(threshold=threshold, cap=cap, top=top)
+        edges, crowds = (groups.path / name for name in ("edges.parquet", "crowds.parquet"))
+        return resolve(inputs, edges, context.tombstones, out, judged, crowds)
 
     told = {
         "threshold": threshold,

@@ -2,75 +2,120 @@
 
 from __future__ import annotations
 
-import numpy as np
-import polars as pl
-import pyarrow as pa
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-from pipeline.dedupe.buckets import buckets, by_leaders
-from pipeline.dedupe.edges import BANDS_AT_ONCE
-from pipeline.dedupe.index import Index
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from pipeline.dedupe.classes import Classes
+from pipeline.dedupe.index import distinct
+from pipeline.dedupe.pieces import Piece
+from pipeline.dedupe.search import Candidates, search
+from pipeline.dedupe.spread import Spread
+from pipeline.dedupe.texts import blocks, fetch
 from pipeline.manifest.settings import DedupeConfig
-from pipeline.minhash import SHORT, Keys, band_parts, jaccard, permutations, rows_per_band, slots
-from pipeline.minhash.keys import Floats, Hashes, Ints, kernel
+from pipeline.minhash import Compare, jaccard, lead, leaders
+from pipeline.minhash.keys import Floats, Ints, Keys, kernel
 
 _LOW = np.uint64(0xFFFFFFFF)
 
 
-def side_groups(keys: Keys, strings: pa.LargeStringArray, order: Ints, near: Ints, config: DedupeConfig) -> Hashes:
-    """The group of every key: xxh3-64 of the smallest match key of its component, so stable from build to build.
+def side_groups(
+    pieces: Sequence[Piece],
+    classes: Classes,
+    edges: Iterable[pl.DataFrame],
+    config: DedupeConfig,
+    folder: Path,
+    spread: Spread,
+) -> npt.NDArray[np.uint32]:
+    """For every key the smallest number in its component; the hash of that key names the group, from build to build.
 
-    Keys at `near` (positions in `keys`) of at least 6 characters are joined where their Jaccard reaches `threshold` and
-    no veto parts them; every other key is its own group. Which side a key stood on plays no part. `strings[order[i]]`
-    is the key at position i.
+    Keys of near records of at least 6 characters are joined where their Jaccard reaches `groups` and no veto parts them;
+    every other key is its own group. Which side a key stood on plays no part. What `edges` of near records know already
+    is not compared again.
     """
-    at = near[keys.chars[near] >= SHORT]
-    root = np.arange(len(keys))
-    chosen = slots(keys, at, config.threshold)
-    rows = rows_per_band(config.num_perm, config.threshold)
-    multipliers, addends = permutations(config.num_perm, config.seed)
-    seen = Index()
-
-    def join(a: Ints, b: Ints) -> Floats:
-        similarity = jaccard(keys, a, keys, b, config.threshold)
-        similarity[keys.traits[a] != keys.traits[b]] = 0
-        hit = similarity >= config.threshold
+    root = np.arange(len(classes.hashes), dtype=np.uint32)
+    for frame in edges:
+        _join_known(root, classes, frame, config.groups)
+    found = search(pieces, "side", len(root), config, folder, spread)
+    for crowd in found.crowds:
+        cost = classes.sizes[crowd].astype(np.int64)
+        joined = _Joined(pieces, classes, root, config)
+        lead((crowd[part] for part in blocks(cost)), joined.load, leaders(len(crowd)), config.groups)
+    for part in blocks(_cost(classes, found)):
+        a, b = (found.pairs[part] >> np.uint64(32)).astype(np.int64), (found.pairs[part] & _LOW).astype(np.int64)
+        _flatten(root)
+        apart = root[a] != root[b]
+        a, b = a[apart], b[apart]
+        numbers = distinct(np.concatenate([a, b]))
+        keys = fetch(pieces, classes, numbers)
+        one, two = np.searchsorted(numbers, a), np.searchsorted(numbers, b)
+        hit = _similarity(keys, one, two, config.groups) >= config.groups
         _union(root, a[hit], b[hit])
-        return similarity
+    _flatten(root)
+    return root
 
-    for start in range(0, config.num_perm // rows * rows, BANDS_AT_ONCE * rows):
-        some = slice(start, start + BANDS_AT_ONCE * rows)
-        for part in band_parts(keys, chosen, multipliers[some], addends[some], rows):
-            met = buckets(part)
-            for pairs in met.pairs(chosen.at):
-                a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & _LOW).astype(np.int64)
-                apart = np.flatnonzero(root[a] != root[b])
-                apart = apart[seen.add(pairs[apart])[1]]
-                join(a[apart], b[apart])
-            for owners in met.huge(chosen.at):
-                by_leaders(owners, lambda leader, rest: join(np.full(len(rest), leader), rest), config.threshold)
-            _flatten(root)
 
-    group = keys.hashes.copy()
-    sizes = np.bincount(root, minlength=len(root))
-    joined = np.flatnonzero(sizes[root] > 1)
-    members = pl.DataFrame(
-        {"root": root[joined], "at": joined, "key": pl.Series(strings.take(pa.array(order[joined])), dtype=pl.String)}
-    )
-    least = members.sort("root", "key").unique("root", keep="first", maintain_order=True)
-    group[joined] = keys.hashes[least["at"].to_numpy()][np.searchsorted(least["root"].to_numpy(), root[joined])]
-    return group
+@dataclass
+class _Joined:
+    """One crowd of keys: whoever is close to a leader joins its component."""
+
+    pieces: Sequence[Piece]
+    classes: Classes
+    root: npt.NDArray[np.uint32]
+    config: DedupeConfig
+
+    def load(self, some: Ints) -> Compare:
+        keys, least = fetch(self.pieces, self.classes, some), self.config.groups
+
+        def compare(leader: int, rest: Ints) -> Floats:
+            one = np.full(len(rest), np.searchsorted(some, leader))
+            similarity = _similarity(keys, one, np.searchsorted(some, rest), least)
+            hit = rest[similarity >= least]
+            _union(self.root, np.full(len(hit), leader), hit)
+            return similarity
+
+        return compare
+
+
+def _similarity(keys: Keys, a: Ints, b: Ints, least: float) -> Floats:
+    similarity = jaccard(keys, a, keys, b, least)
+    similarity[keys.traits[a] != keys.traits[b]] = 0
+    return similarity
+
+
+def _join_known(root: npt.NDArray[np.uint32], classes: Classes, edges: pl.DataFrame, least: float) -> None:
+    """Both sides of an edge whose similarity is at `least` or above are joined; a swapped one joins text to text_pos."""
+    a, b = (edges[name].to_numpy().astype(np.int64) for name in ("class_a", "class_b"))
+    swapped = edges["swapped"].to_numpy()
+    (text, pos), (other_text, other_pos) = classes.sides(a), classes.sides(b)
+    sides = [
+        ("text_similarity", text, np.where(swapped, other_pos, other_text)),
+        ("pos_similarity", pos, np.where(swapped, other_text, other_pos)),
+    ]
+    for name, one, two in sides:
+        hit = edges[name].to_numpy() >= least
+        _union(root, one[hit], two[hit])
+
+
+def _cost(classes: Classes, found: Candidates) -> Ints:
+    ends = [(half).astype(np.int64) for half in (found.pairs >> np.uint64(32), found.pairs & _LOW)]
+    return classes.sizes[ends[0]].astype(np.int64) + classes.sizes[ends[1]]
 
 
 @kernel
 def _union(root, a, b):  # type: ignore[no-untyped-def]
     for i in range(a.shape[0]):
-        x, y = a[i], b[i]
+        x, y = np.int64(a[i]), np.int64(b[i])
         while root[x] != x:
             root[x] = root[root[x]]
-            x = root[x]
+            x = np.int64(root[x])
         while root[y] != y:
             root[y] = root[root[y]]
-            y = root[y]
+            y = np.int64(root[y])
         if x < y:
             root[y] = x
         else:

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeVar
+
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.minhash.keys import Hashes, Ints, kernel
 
+Number = TypeVar("Number", bound=np.integer[Any])
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
+    """Sorted, each once. Sorts `values` itself: there may be a hundred million, and numpy's own way is far slower.
+
+    >>> distinct(np.array([7, 9, 7]))
+    array([7, 9])
+    """
+    values.sort()
+    kept = np.ones(len(values), np.bool_)
+    np.not_equal(values[1:], values[:-1], out=kept[1:])
+    return values[kept]
 
 
 class Index:

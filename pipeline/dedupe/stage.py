@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.dedupe.edges import Edges, exact_edges, near_edges
+from pipeline.dedupe.bands import sign_piece
+from pipeline.dedupe.classes import Classes, classify
+from pipeline.dedupe.crowds import crowd_edges, write_crowds
+from pipeline.dedupe.edges import each_once, exact_edges, near_edges
 from pipeline.dedupe.groups import side_groups
-from pipeline.dedupe.records import DedupeInput, gather
+from pipeline.dedupe.pieces import SIDES, DedupeInput, Piece, cut, key_piece
+from pipeline.dedupe.search import search
+from pipeline.dedupe.spread import Here, Spread
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.record import shard_name
 from pipeline.shards import write_parquet
@@ -40,41 +47,64 @@ EDGE_SCHEMA = pa.schema(
 )
 
 
-def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig) -> Receipt:
+def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, spread: Spread | None = None) -> Receipt:
     """Compare every record with every other, by match keys, and write what was found to `out`.
 
     `classes/<corpus>/classes-*.parquet` (CLASS_SCHEMA) gives each record its class of exact copies, the hashes of its
     keys and the groups of its sides. `edges.parquet` (EDGE_SCHEMA) holds the verified pairs of classes from `floor` up,
-    sorted, each once. Both depend on the records alone: not on their order, threads or time. Returns counts.
+    sorted, each once. All depends on the records alone: not on their order, threads, shards or `spread`; nor on
+    `threshold`, which only `resolve` knows. Returns counts.
 
     Precision is exact: each edge is a true Jaccard on both sides. Recall is that of the bands, at least 0.999 at the
-    floor, except inside buckets of more than 512 classes, where leader edges stand for all (see `buckets.by_leaders`).
+    floor. Buckets too large to compare all by all form crowds: of these only edges to leaders are stored, and
+    `crowds.parquet` (CROWD_SCHEMA) holds their members' keys for `resolve` to compare in its own order.
+
+    Memory: 16 bytes per distinct key, some 30 per record and one band; texts, band keys and candidates lie in a folder
+    below `out` that is gone in the end (about 1.3 KB for a pair of 20 and 150 characters).
     """
-    gathered = gather(inputs)
-    keys, classes = gathered.keys, gathered.classes
-    edges = Edges()
-    exact_edges(classes, edges)
-    near = np.zeros(0, np.int64)
+    spread = spread or Here()
+    work = out / "work"
+    pieces = cut(inputs, work)
+    spread.map(key_piece, [(piece,) for piece in pieces])
+    classes = classify(pieces, work)
+    found = exact_edges(classes)
+    candidates = np.zeros(0, np.uint64)
+    crowds: list[npt.NDArray[np.int64]] = []
+    root = np.arange(len(classes.hashes), dtype=np.uint32)
     if config.near:
-        near_edges(keys, classes, config, edges)
-        near = np.unique(np.concatenate([classes.text[classes.near], classes.pos[classes.near]]))
-    groups = side_groups(keys, gathered.strings, gathered.order, near, config)
-    found = edges.table()
-    write_parquet(out / "edges.parquet", found.to_arrow().cast(EDGE_SCHEMA))
-    for given, shards in zip(inputs, gathered.members, strict=True):
+        spread.map(sign_piece, [(piece, config) for piece in pieces])
+        met = search(pieces, "pair", len(classes), config, work, spread)
+        candidates, crowds = met.pairs, met.crowds
+        near = near_edges(pieces, classes, candidates, config, work, spread)
+        near += crowd_edges(pieces, classes, crowds, config)
+        root = side_groups(pieces, classes, near, config, work, spread)
+        found += near
+    edges = each_once(found)
+    write_parquet(out / "edges.parquet", edges.to_arrow().cast(EDGE_SCHEMA))
+    write_crowds(out / "crowds.parquet", pieces, classes, crowds)
+    for given in inputs:
         folder = out / "classes" / given.corpus
         folder.mkdir(parents=True)
-        for i, members in enumerate(shards):
-            text, pos = classes.text[members], classes.pos[members]
-            columns = [members.astype(np.uint64), keys.hashes[text], keys.hashes[pos], groups[text], groups[pos]]
-            write_parquet(folder / shard_name("classes", i), pa.table(columns, schema=CLASS_SCHEMA))
+        for i, shard in enumerate(given.shards):
+            parts = [_members(p, classes, root) for p in pieces if (p.corpus, p.shard) == (given.corpus, shard)]
+            write_parquet(folder / shard_name("classes", i), pa.concat_tables(parts))
+    shutil.rmtree(work)
     return {
-        "records": sum(len(members) for shards in gathered.members for members in shards),
+        "records": sum(piece.rows for piece in pieces),
         "classes": len(classes),
-        "keys": len(keys),
-        "candidates": edges.candidates,
-        "huge_buckets": edges.huge_buckets,
-        "edges": found.height,
-        "edges_at_threshold": int((found["similarity"] >= config.threshold).sum()),
-        "groups": len(np.unique(groups)),
+        "keys": len(classes.hashes),
+        "candidates": len(candidates),
+        "crowds": len(crowds),
+        "crowded": sum(map(len, crowds)),
+        "edges": edges.height,
+        "groups": int((root == np.arange(len(root))).sum()),
     }
+
+
+def _members(piece: Piece, classes: Classes, root: npt.NDArray[np.uint32]) -> pa.Table:
+    """The rows of one piece in CLASS_SCHEMA."""
+    hashes = piece.load("hashes")
+    groups = classes.hashes[root[piece.load("numbers")]]
+    text, pos = (piece.load(side) for side in SIDES)
+    columns = [piece.load("members").astype(np.uint64), hashes[text], hashes[pos], groups[text], groups[pos]]
+    return pa.table(columns, schema=CLASS_SCHEMA)

@@ -46,23 +46,29 @@ class QualityConfig(Strict):
 
 
 class DedupeConfig(Strict):
-    """Edges are stored from `floor` up; `resolve` removes at `threshold` and above.
+    """Edges are stored from `floor` up; `resolve` removes at `threshold` and above, and nothing else asks for it.
 
-    `num_perm` and `seed` are those of the MinHash signatures; more permutations find more of the pairs at the floor.
+    Texts of one group, which may not meet as in-batch negatives, hang together by a Jaccard of `groups` and above.
+    `recall` is the share of the pairs exactly at the floor on both sides, the hardest there are, that the bands bring
+    together; nearly none above are missed. It takes as many of the `num_perm` permutations (drawn by `seed`) as it needs.
     Without `near` exact copies only.
     """
 
     threshold: Ratio = 0.8
     # Under 0.3 nearly every two passages would be candidates.
     floor: Annotated[float, Field(ge=0.3, le=1)] = 0.6
+    groups: Ratio = 0.8
     num_perm: Annotated[int, Field(ge=16, le=1024)] = 128
     seed: int = 1
+    recall: Annotated[float, Field(gt=0, lt=1)] = 0.99
     near: bool = True
 
     @model_validator(mode="after")
     def _ordered(self) -> DedupeConfig:
         if self.floor > self.threshold:
             raise ValueError(f"floor {self.floor} lies above threshold {self.threshold}")
+        if self.floor > self.groups:
+            raise ValueError(f"floor {self.floor} lies above groups {self.groups}")
         return self
 
 

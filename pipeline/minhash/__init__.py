@@ -11,17 +11,38 @@ positions in it, works in compiled kernels that release the GIL, and gives the s
 """
 
 from pipeline.minhash.keys import LONG, SHORT, Keys, jaccard
-from pipeline.minhash.signatures import Slots, band_parts, permutations, rows_per_band, signatures, slots
+from pipeline.minhash.leaders import Compare, lead, leaders
+from pipeline.minhash.pairs import Pairs
+from pipeline.minhash.signatures import (
+    SKETCH,
+    Bands,
+    Signed,
+    Slots,
+    band_parts,
+    permutations,
+    rows_per_band,
+    sign,
+    signatures,
+    slots,
+)
 
 __all__ = [
     "LONG",
     "SHORT",
+    "SKETCH",
+    "Bands",
+    "Compare",
     "Keys",
+    "Pairs",
+    "Signed",
     "Slots",
     "band_parts",
     "jaccard",
+    "lead",
+    "leaders",
     "permutations",
     "rows_per_band",
+    "sign",
     "signatures",
     "slots",
 ]

@@ -7,6 +7,7 @@ together. Shingles of Chinese characters (3 bytes each) are hashed many at a tim
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ _U = np.uint32
 _P1, _P2, _P3, _P4, _P5 = (_U(p) for p in (2654435761, 2246822519, 3266489917, 668265263, 374761393))
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _BLOCK = 4_096
+#: Bits of a sketch, and the permutations they are taken from.
+SKETCH = 64
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,30 @@ def permutations(num_perm: int, seed: int) -> tuple[Words, Words]:
     return multipliers, draw.randint(0, 1 << 32, num_perm, dtype=np.uint32)
 
 
+@dataclass(frozen=True)
+class Bands:
+    """`count` bands of `rows` permutations each."""
+
+    rows: int
+    count: int
+
+    @classmethod
+    def reaching(cls, similarity: float, num_perm: int, recall: float = 0.999) -> Bands:
+        """As many rows as `rows_per_band` allows, and no more bands than `recall` asks for.
+
+        >>> Bands.reaching(0.6 * 0.6, 128), Bands.reaching(0.8, 128)
+        (Bands(rows=2, count=50), Bands(rows=5, count=18))
+        """
+        rows = rows_per_band(num_perm, similarity, recall)
+        miss = 1 - similarity**rows
+        count = num_perm // rows if miss >= 1 else 1 if miss <= 0 else math.ceil(math.log(1 - recall) / math.log(miss))
+        return cls(rows, min(count, num_perm // rows))
+
+    @property
+    def permutations(self) -> int:
+        return self.rows * self.count
+
+
 def rows_per_band(num_perm: int, similarity: float, recall: float = 0.999) -> int:
     """The most rows a band may have so that pairs of `similarity` meet in one of `num_perm // rows` bands.
 
@@ -73,6 +100,34 @@ def signatures(keys: Keys, chosen: Slots, num_perm: int, seed: int) -> Words:
     out = np.empty((len(chosen), num_perm), np.uint32)
     table = (keys.data, keys.start, keys.end, chosen.at, chosen.k)
     in_blocks(len(chosen), lambda lo, hi: _signatures(table, lo, hi, multipliers, addends, out), _BLOCK)
+    return out
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What the signature of each slot leaves behind: numbers that are equal where bands are, and a sketch.
+
+    `pair` (slots, bands) and `side` (slots, bands) hash k, `Keys.traits` and the rows of each band; slots of k = 0 hash
+    the whole key. Bit p of `sketch` is one bit of row p: two slots agree in a share (1 + Jaccard) / 2 of the 64.
+    """
+
+    pair: Words
+    side: Hashes
+    sketch: Hashes
+
+
+def sign(keys: Keys, chosen: Slots, seed: int, pair: Bands, side: Bands) -> Signed:
+    """One signing for all: bands of `pair` and of `side` from the first of the same permutations."""
+    multipliers, addends = permutations(max(pair.permutations, side.permutations, SKETCH), seed)
+    n = len(chosen)
+    out = Signed(np.empty((n, pair.count), np.uint32), np.empty((n, side.count), np.uint64), np.empty(n, np.uint64))
+    table = (keys.data, keys.start, keys.end, chosen.at, chosen.k)
+    whole, traits, rows = keys.hashes, keys.traits, (pair.rows, side.rows)
+    in_blocks(
+        n,
+        lambda lo, hi: _sign(table, lo, hi, multipliers, addends, whole, traits, rows, out.pair, out.side, out.sketch),
+        _BLOCK,
+    )
     return out
 
 
@@ -224,3 +279,48 @@ def _parts(table, lo, hi, multipliers, addends, rows, whole, traits, out):  # ty
                 h = (h ^ np.uint64(row[r])) * _MIX
                 h ^= h >> np.uint64(32)
             out[band, i] = h * _MIX ^ h >> np.uint64(31)
+
+
+@kernel
+def _sign(table, lo, hi, multipliers, addends, whole, traits, rows, pair, side, sketch):  # type: ignore[no-untyped-def]
+    data, start, end, keys, ks = table
+    longest = 0
+    for i in range(lo, hi):
+        longest = max(longest, end[keys[i]] - start[keys[i]])
+    at, unit, hashes = np.empty(longest + 1, np.int64), np.empty(longest, np.uint32), np.empty(longest + 8, np.uint32)
+    row = np.empty(multipliers.shape[0], np.uint32)
+    high, low = np.empty(side.shape[1], np.uint32), np.empty(side.shape[1], np.uint32)
+    for i in range(lo, hi):
+        key, k = keys[i], ks[i]
+        if k == 0:
+            h = whole[key] * _MIX
+            h = (h ^ (h >> np.uint64(29))) * _MIX
+            pair[i, :] = np.uint32(h >> np.uint64(32))
+            side[i, :] = h
+            sketch[i] = 0
+            continue
+        n = _hashes(data, start[key], end[key], k, at, unit, hashes)
+        _minima(hashes, n, multipliers, addends, row)
+        begin = (traits[key] ^ np.uint64(k)) * _MIX
+        _fold_bands(row, rows[0], _U(begin >> np.uint64(32)), _P1, pair[i])
+        _fold_bands(row, rows[1], _U(begin >> np.uint64(32)), _P1, high)
+        _fold_bands(row, rows[1], _U(begin), _P2, low)
+        for band in range(side.shape[1]):
+            side[i, band] = np.uint64(high[band]) << np.uint64(32) | np.uint64(low[band])
+        bits = np.uint64(0)
+        for p in range(SKETCH):
+            bits = bits << np.uint64(1) | np.uint64(_U(row[p] * _P1) >> _U(31))
+        sketch[i] = bits
+
+
+@inlined
+def _fold_bands(row, rows, begin, multiplier, out):  # type: ignore[no-untyped-def]
+    """One number for each band; band b has the rows b, b + bands, ... so that many bands are folded at a time."""
+    bands = out.shape[0]
+    for band in range(bands):
+        out[band] = begin
+    for r in range(rows):
+        for band in range(bands):
+            h = _U((out[band] ^ row[r * bands + band]) * multiplier)
+            h = _U((h ^ h >> _U(15)) * _P3)
+            out[band] = _U(h ^ h >> _U(13))

@@ -25,12 +25,12 @@ import polars_hash as plh
 import pyarrow as pa
 from numba import njit
 
-from pipeline.normalize.chinese import convertible, convertible_pattern, simplify
+from pipeline.normalize.chinese import PHRASE_ONLY, PHRASES, convertible, convertible_pattern, simplify
 from pipeline.normalize.rows import put
 
 _DROPPED = r"\p{P}\p{Z}\p{C}"
 _TOKENS = rf"\p{{Nd}}+(?:[{_DROPPED}]+\p{{Nd}}+)*|[^{_DROPPED}\p{{Nd}}]+"
-_KEEP, _DIGIT, _PUNCTUATION, _BLANK, _CONTEXT = range(5)
+_KEEP, _DIGIT, _PUNCTUATION, _BLANK, _CONTEXT, _SAME, _PHRASE = range(7)
 #: The table covers planes 0 and 1; rarer characters take the plain way.
 _TABLE_SIZE = 0x20000
 
@@ -50,6 +50,21 @@ def match_key(texts: pl.Series, *, code: bool = False) -> pl.Series:
     keys, needs_context = _fold_by_table(texts)
     rest = texts.filter(needs_context)
     return put(keys, needs_context, _fold_fully(rest)) if rest.len() else keys
+
+
+def match_keys(texts: pl.Series, *, code: bool = False) -> list[tuple[npt.NDArray[np.int64] | None, pl.Series]]:
+    """The same keys as they were made, in one part or two: the rows of each part (None: all), and their keys.
+
+    Who does not need them in the order of the texts is spared putting them there.
+    """
+    if code:
+        return [(None, match_key(texts, code=True))]
+    keys, needs_context = _fold_by_table(texts)
+    if not needs_context.any():
+        return [(None, keys)]
+    mask = needs_context.to_numpy()
+    rest = texts.filter(needs_context)
+    return [(np.flatnonzero(~mask), keys.filter(~needs_context)), (np.flatnonzero(mask), _fold_fully(rest))]
 
 
 def key_hash(keys: pl.Series) -> pl.Series:
@@ -102,6 +117,8 @@ _CLASSES = {_KEEP: rf"^{_DROPPED}\p{{Nd}}", _DIGIT: r"\p{Nd}", _PUNCTUATION: r"\
 def _table(simplified: bool) -> _Table:
     """The fold of every character that means the same wherever it stands; the others are of class _CONTEXT.
 
+    _SAME is kept as it is. So is _PHRASE where no neighbour makes it part of a phrase that OpenCC knows.
+
     Those are the ones that combine (marks, Hangul jamo), lower by their place (sigma), grow, or change when folded
     again; and, unless the texts are `simplified` already, those that OpenCC may change.
     """
@@ -114,10 +131,13 @@ def _table(simplified: bool) -> _Table:
         & (folded.str.len_bytes() <= alone.str.len_bytes())
     )
     if not simplified:
-        steady &= ~folded.str.contains(f"[{''.join(sorted(convertible()))}]")
+        steady &= ~folded.str.contains(f"[{''.join(sorted(convertible() - set(PHRASE_ONLY)))}]")
     classes = np.full(_TABLE_SIZE, _CONTEXT, np.uint8)
     for number, members in _CLASSES.items():
         classes[codes[(steady & folded.str.contains(f"^[{members}]+$")).to_numpy()]] = number
+    classes[codes[(folded == alone).to_numpy() & (classes[codes] == _KEEP)]] = _SAME
+    if not simplified:
+        classes[[ord(character) for character in PHRASE_ONLY]] = _PHRASE
     sizes = np.zeros(_TABLE_SIZE + 1, np.int32)
     sizes[codes + 1] = folded.str.len_bytes().to_numpy()
     pool = np.frombuffer("".join(folded.to_list()).encode(), np.uint8)
@@ -134,16 +154,19 @@ def _fold_by_table(texts: pl.Series, *, simplified: bool = False) -> tuple[pl.Se
     data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
     out = np.empty(max(1, int(offsets[-1] - offsets[0])), np.uint8)
     out_offsets = np.zeros(len(array) + 1, np.int64)
-    context = np.zeros(len(array), np.bool_)
-    size = _fold_rows(offsets, data, *_table(simplified), out, out_offsets, context)
+    context, phrase = np.zeros(len(array), np.bool_), np.zeros(len(array), np.bool_)
+    size = _fold_rows(offsets, data, *_table(simplified), out, out_offsets, context, phrase)
     buffers = [None, pa.py_buffer(out_offsets), pa.py_buffer(out[:size])]
     keys = pl.Series(texts.name, pa.Array.from_buffers(pa.large_string(), len(array), buffers))
+    # Whatever stands between two characters of a phrase in the text is dropped from the key, or they are none.
+    at = np.flatnonzero(phrase & ~context)
+    context[at] = keys.gather(at).str.contains(PHRASES).to_numpy()
     return keys, pl.Series(context)
 
 
 @njit(nogil=True, cache=True)
 def _fold_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    offsets, data, classes, starts, pool, out, out_offsets, context
+    offsets, data, classes, starts, pool, out, out_offsets, context, phrase
 ):
     """Writes every row's key to `out`; never longer than the row, since the table holds no growing replacement."""
     write = 0
@@ -155,6 +178,18 @@ def _fold_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
         in_run, run_kept, complex_row = False, False, False
         while read < stop:
             byte = data[read]
+            if 0xE3 <= byte <= 0xE9:  # nearly all of nearly all texts: the short way
+                second, third = data[read + 1], data[read + 2]
+                point = (np.int64(byte & 0x0F) << 12) | (np.int64(second & 0x3F) << 6) | (third & 0x3F)
+                if classes[point] == _SAME:
+                    if in_run:
+                        write = run
+                        in_run = False
+                    out[write], out[write + 1], out[write + 2] = byte, second, third
+                    write += 3
+                    read += 3
+                    after_digit = False
+                    continue
             if byte < 0x80:
                 point, width = np.int64(byte), 1
             elif byte < 0xE0:
@@ -171,6 +206,18 @@ def _fold_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
                 )
                 width = 4
             kind = classes[point] if point < _TABLE_SIZE else _CONTEXT
+            if kind >= _SAME:
+                if kind == _PHRASE:
+                    phrase[row] = True
+                if in_run:
+                    write = run
+                    in_run = False
+                for at in range(read, read + width):
+                    out[write] = data[at]
+                    write += 1
+                read += width
+                after_digit = False
+                continue
             if kind == _CONTEXT:
                 complex_row = True
                 break

@@ -1,0 +1,223 @@
+"""Who meets whom in a band: pairs in buckets of equal band keys, and the crowds of buckets too large for that.
+
+Band keys are scattered into parts that fit the cache before anything is looked up, and a pair is only told where the
+sketches of both sides could be those of a true one: nearly all chance meetings end there, without a look at any text.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numba
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.dedupe.index import distinct
+from pipeline.minhash.keys import Hashes, Ints, inlined, kernel
+
+#: A bucket of more entries than this is a crowd, and so is one with over DENSE possible pairs per entry.
+WHOLE = 512
+DENSE = 32
+#: Entries of a part, on average.
+_PART = 8_192
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(frozen=True)
+class Entries:
+    """Entry i belongs to `owners[i]`; `one` and `two` are its sketches, of which `least` bits must agree each, `both` together."""
+
+    owners: npt.NDArray[np.uint32]
+    one: Hashes
+    two: Hashes
+    least: int
+    both: int
+
+
+def huge(band_keys: Hashes, owners: npt.NDArray[np.uint32]) -> list[npt.NDArray[np.uint32]]:
+    """The distinct owners of every bucket of more than WHOLE entries.
+
+    >>> [told.tolist() for told in huge(np.full(600, 7, np.uint64), np.arange(600, dtype=np.uint32) // 300)]
+    [[0, 1]]
+    """
+    bits = max(10, int(len(band_keys) // 16).bit_length())
+    counters = np.zeros(1 << bits, np.uint32)
+    at = _crowded(band_keys, counters, bits, WHOLE)
+    order = at[np.argsort(band_keys[at], kind="stable")]
+    ordered = band_keys[order]
+    cuts = (
+        np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])) if len(at) else np.zeros(1, int)
+    )
+    return [distinct(owners[order[a:b]]) for a, b in pairwise(cuts) if b - a > WHOLE]
+
+
+def meetings(band_keys: Hashes, entries: Entries, crowd: npt.NDArray[np.int32]) -> tuple[Hashes, list[Ints]]:
+    """Pairs of owners in buckets of at most WHOLE entries (`lower << 32 | higher`, ascending, each once), and dense buckets.
+
+    `crowd[owner]` tells owners apart that need no pair since they share a crowd (-1: in none; empty: nobody is).
+    """
+    bits = max(0, int(len(band_keys) // _PART).bit_length())
+    bounds = np.zeros((1 << bits) + 1, np.int64)
+    keys, at = np.empty(len(band_keys), np.uint64), np.empty(len(band_keys), np.uint32)
+    _scatter(band_keys, bits, bounds, keys, at)
+    parts = len(bounds) - 1
+    threads = min(int(numba.config.NUMBA_NUM_THREADS), parts)  # type: ignore[attr-defined]
+    step = -(-parts // (8 * threads)) if threads > 1 else parts
+    spans = [(low, min(parts, low + step)) for low in range(0, parts, step)]
+    told = (entries.owners, entries.one, entries.two, entries.least, entries.both)
+
+    def work(span: tuple[int, int]) -> tuple[Hashes, Ints, Ints]:
+        found: tuple[Hashes, Ints, Ints] = _meet(keys, at, bounds, *span, told, crowd, WHOLE, DENSE)
+        return found
+
+    if threads > 1:
+        with ThreadPoolExecutor(threads) as pool:
+            results = list(pool.map(work, spans))
+    else:
+        results = [work(span) for span in spans]
+    dense = [distinct(members[a:b]) for _, members, cuts in results for a, b in pairwise(cuts)]
+    return distinct(np.concatenate([np.zeros(0, np.uint64), *(pairs for pairs, _, _ in results)])), dense
+
+
+@kernel
+def _crowded(keys, counters, bits, whole):  # type: ignore[no-untyped-def]
+    """Places of the keys whose counter, which others may share, went over `whole`."""
+    shift = np.uint64(64 - bits)
+    most = np.uint32(0)
+    for i in range(keys.shape[0]):
+        at = (keys[i] * _SPREAD) >> shift
+        counters[at] += np.uint32(1)
+        most = max(most, counters[at])
+    n = 0
+    if most > whole:
+        for i in range(keys.shape[0]):
+            n += counters[(keys[i] * _SPREAD) >> shift] > whole
+    out = np.empty(n, np.int64)
+    if n > 0:
+        n = 0
+        for i in range(keys.shape[0]):
+            if counters[(keys[i] * _SPREAD) >> shift] > whole:
+                out[n] = i
+                n += 1
+    return out
+
+
+@kernel
+def _scatter(keys, bits, bounds, out, at):  # type: ignore[no-untyped-def]
+    parts = bounds.shape[0] - 1
+    place = np.zeros(parts, np.int64)
+    for i in range(keys.shape[0]):
+        place[_part(keys[i], bits)] += 1
+    for p in range(parts):
+        bounds[p + 1] = bounds[p] + place[p]
+        place[p] = bounds[p]
+    for i in range(keys.shape[0]):
+        p = _part(keys[i], bits)
+        out[place[p]] = keys[i]
+        at[place[p]] = i
+        place[p] += 1
+
+
+@inlined
+def _part(key, bits):  # type: ignore[no-untyped-def]
+    return np.int64((key * _SPREAD) >> np.uint64(64 - bits)) if bits > 0 else np.int64(0)
+
+
+@inlined
+def _agreeing(a, b):  # type: ignore[no-untyped-def]
+    """How many of 64 bits are equal."""
+    x = ~(a ^ b)
+    x = x - (x >> np.uint64(1) & np.uint64(0x5555555555555555))
+    x = (x & np.uint64(0x3333333333333333)) + (x >> np.uint64(2) & np.uint64(0x3333333333333333))
+    x = x + (x >> np.uint64(4)) & np.uint64(0x0F0F0F0F0F0F0F0F)
+    return np.int64(x * np.uint64(0x0101010101010101) >> np.uint64(56))
+
+
+@kernel
+def _meet(keys, at, bounds, low, high, entries, crowd, whole, dense):  # type: ignore[no-untyped-def]
+    owners, one, two, least, both = entries
+    longest = 0
+    for p in range(low, high):
+        longest = max(longest, bounds[p + 1] - bounds[p])
+    bits = 4
+    while 1 << bits < 2 * longest:
+        bits += 1
+    table = np.empty(1 << bits, np.int32)
+    last, following, count = np.empty(longest, np.int32), np.empty(longest, np.int32), np.empty(longest, np.int32)
+    members = np.empty(whole, np.int64)
+    out = np.empty(4_096, np.uint64)
+    n = 0
+    crowded, cuts = np.empty(1_024, np.int64), np.zeros(64, np.int64)
+    crowds = 0
+    for p in range(low, high):
+        begin, size = bounds[p], bounds[p + 1] - bounds[p]
+        bits = 4
+        while 1 << bits < 2 * size:
+            bits += 1
+        mask = np.uint64((1 << bits) - 1)
+        table[: 1 << bits] = -1
+        for i in range(size):
+            key = keys[begin + i]
+            slot = (key ^ key >> np.uint64(29)) & mask
+            while table[slot] >= 0 and keys[begin + table[slot]] != key:
+                slot = (slot + np.uint64(1)) & mask
+            count[i] = 0
+            if table[slot] < 0:
+                table[slot] = i
+                last[i] = i
+                count[i] = 1
+            else:
+                head = table[slot]
+                following[last[head]] = i
+                last[head] = i
+                count[head] += 1
+        for head in range(size):
+            m = count[head]
+            if m < 2 or m > whole:
+                continue
+            member = head
+            for j in range(m):
+                members[j] = at[begin + member]
+                member = following[member]
+            if n + dense * m + whole > out.shape[0]:
+                grown = np.empty(2 * out.shape[0] + dense * m + whole, np.uint64)
+                grown[:n] = out[:n]
+                out = grown
+            before = n
+            for i in range(m):
+                a = members[i]
+                owner = owners[a]
+                for j in range(i + 1, m):
+                    b = members[j]
+                    other = owners[b]
+                    if owner == other:
+                        continue
+                    if crowd.shape[0] > 0 and crowd[owner] >= 0 and crowd[owner] == crowd[other]:
+                        continue
+                    first = _agreeing(one[a], one[b])
+                    if first < least:
+                        continue
+                    second = _agreeing(two[a], two[b])
+                    if second < least or first + second < both:
+                        continue
+                    out[n] = np.uint64(min(owner, other)) << np.uint64(32) | np.uint64(max(owner, other))
+                    n += 1
+                if n - before > dense * m:
+                    break
+            if n - before > dense * m:
+                n = before
+                if cuts[crowds] + m > crowded.shape[0]:
+                    wider = np.empty(2 * crowded.shape[0] + whole, np.int64)
+                    wider[: cuts[crowds]] = crowded[: cuts[crowds]]
+                    crowded = wider
+                if crowds + 2 > cuts.shape[0]:
+                    more = np.empty(2 * cuts.shape[0], np.int64)
+                    more[: crowds + 1] = cuts[: crowds + 1]
+                    cuts = more
+                for j in range(m):
+                    crowded[cuts[crowds] + j] = owners[members[j]]
+                cuts[crowds + 1] = cuts[crowds] + m
+                crowds += 1
+    return out[:n], crowded[: cuts[crowds]], cuts[: crowds + 1]

@@ -1,0 +1,147 @@
+"""The walk of `resolve`: who is kept, in an order of priority, given what is known of whom.
+
+Edges tell most of it. Classes that met in buckets too large to compare all by all have edges to a few leaders only, and
+which leaders are kept hangs on the priority; so each class of such a crowd that the walk keeps is compared, there and
+then, with all that come later. Whoever it duplicates is out. Hence no order of priority needs other edges than those
+stored, and no two kept classes of a crowd are duplicates, as far as `leaders` lets the comparisons go on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from numba import njit
+
+from pipeline.minhash import Keys, Pairs, leaders
+from pipeline.minhash.keys import Ints
+from pipeline.normalize import key_hash
+
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Links:
+    """What is known of class c: entries `starts[c]` to `starts[c + 1]`, each another class, its similarity, if swapped."""
+
+    starts: Ints
+    other: Ints
+    weight: npt.NDArray[np.float32]
+    turned: Flags
+
+    @classmethod
+    def of(cls, edges: pl.DataFrame, classes: int) -> Links:
+        """From edges (class_a, class_b, similarity, swapped), each told at both ends."""
+        a, b = (edges[name].to_numpy().astype(np.int64) for name in ("class_a", "class_b"))
+        both = np.concatenate([a, b])
+        order = np.argsort(both, kind="stable")
+        twice = [np.concatenate([column, column])[order] for column in (edges["similarity"], edges["swapped"])]
+        starts = np.searchsorted(both[order], np.arange(classes + 1))
+        return cls(starts, np.concatenate([b, a])[order], twice[0].astype(np.float32), twice[1].astype(np.bool_))
+
+
+@dataclass(frozen=True)
+class Walked:
+    """Of a removed class the nearest kept one, their similarity and whether swapped; `winner` is -1 for all others."""
+
+    winner: Ints
+    similarity: npt.NDArray[np.float32]
+    swapped: Flags
+
+
+@dataclass
+class Crowds:
+    """The classes of `crowds.parquet`; row i is `classes[i]` of crowd `of[i]`, both ascending."""
+
+    of: Ints
+    classes: Ints
+    pairs: Pairs
+    _rest: dict[int, Ints] = field(default_factory=dict)
+    _led: dict[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: Path | None) -> Crowds | None:
+        """None where there are none, which is the rule."""
+        frame = pl.DataFrame() if path is None else pl.read_parquet(path)
+        if frame.is_empty():
+            return None
+        texts = pl.concat([frame["text"], frame["text_pos"]])
+        keys = Keys.of(texts, key_hash(texts).to_numpy())
+        rows = np.arange(frame.height)
+        pairs = Pairs(keys, rows, rows + frame.height, frame["symmetric"].to_numpy())
+        return cls(frame["crowd"].to_numpy().astype(np.int64), frame["class_id"].to_numpy().astype(np.int64), pairs)
+
+    def rows(self, classes: int) -> Ints:
+        """For every class its row, -1 where it is in no crowd."""
+        rows = np.full(classes, -1, np.int64)
+        rows[self.classes] = np.arange(len(self.classes))
+        return rows
+
+    def gather(self, steps: Ints, rows: Ints) -> None:
+        """Who of each crowd takes part in the walk, in its order."""
+        walking = rows[steps]
+        walking = walking[walking >= 0]
+        order = walking[np.argsort(self.of[walking], kind="stable")]
+        for some in np.split(order, np.flatnonzero(np.diff(self.of[order])) + 1):
+            if len(some):
+                self._rest[int(self.of[some[0]])] = some
+
+    def led_by(self, leader: int, out: Flags, threshold: float) -> tuple[Ints, npt.NDArray[np.float32], Flags]:
+        """Rows later in the walk than row `leader` that duplicate it, similarity and whether swapped; `out` are left out."""
+        crowd = int(self.of[leader])
+        self._led[crowd] = led = self._led.get(crowd, 0) + 1
+        size = int(np.searchsorted(self.of, crowd, "right") - np.searchsorted(self.of, crowd))
+        rest = self._rest[crowd] if led <= leaders(size) else np.array([leader])
+        rest = rest[int(np.flatnonzero(rest == leader)[0]) + 1 :]
+        rest = rest[~out[self.classes[rest]]]
+        text, pos, swapped = self.pairs.compare(np.full(len(rest), leader), rest, threshold)
+        similarity = np.minimum(text, pos).astype(np.float32)
+        hit = similarity >= np.float32(threshold)
+        self._rest[crowd] = rest[~hit]
+        return rest[hit], similarity[hit], swapped[hit]
+
+
+def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float) -> Walked:
+    """Keeps each class of `steps` in turn, unless it is linked to, or in a crowd found to duplicate, one already kept.
+
+    >>> edges = pl.DataFrame({"class_a": [0, 1], "class_b": [1, 2], "similarity": [0.9, 0.8], "swapped": [False, False]})
+    >>> walk(np.array([0, 1, 2]), Links.of(edges, 3), None, 0.8).winner.tolist()
+    [-1, 0, -1]
+    """
+    count = len(links.starts) - 1
+    told = Walked(np.full(count, -1, np.int64), np.full(count, -1, np.float32), np.zeros(count, np.bool_))
+    kept = np.zeros(count, np.bool_)
+    rows = np.full(count, -1, np.int64) if crowds is None else crowds.rows(count)
+    if crowds is not None:
+        crowds.gather(steps, rows)
+    linked = (links.starts, links.other, links.weight, links.turned)
+    at = _walk(steps, 0, linked, rows, kept, told.winner, told.similarity, told.swapped)
+    while at < len(steps) and crowds is not None:
+        leader = int(steps[at])
+        found, similarity, swapped = crowds.led_by(int(rows[leader]), told.winner >= 0, threshold)
+        out = crowds.classes[found]
+        told.winner[out], told.similarity[out], told.swapped[out] = leader, similarity, swapped
+        at = _walk(steps, at + 1, linked, rows, kept, told.winner, told.similarity, told.swapped)
+    return told
+
+
+@njit(nogil=True, cache=True)
+def _walk(  # type: ignore[no-untyped-def]
+    steps: Any, at: Any, linked: Any, crowded: Any, kept: Any, winner: Any, similarity: Any, swapped: Any
+):
+    """Walks on from place `at`; stops at a class of a crowd that is kept and gives its place, or the end."""
+    starts, other, weight, turned = linked
+    while at < steps.shape[0]:
+        c = steps[at]
+        for e in range(starts[c], starts[c + 1]):
+            if kept[other[e]] and weight[e] > similarity[c]:
+                winner[c], similarity[c], swapped[c] = other[e], weight[e], turned[e]
+        kept[c] = winner[c] < 0
+        if kept[c] and crowded[c] >= 0:
+            return at
+        at += 1
+    return at
