@@ -69,8 +69,9 @@ def recut(build: Build, words: Sequence[str], out: Path | None = None, papers: P
 
     Its name is the old one's and the words. Everything that the rule does not touch is a hard link. The card and the
     report page speak of the cut: `papers` makes them from the new receipt, and without it they are left out. The same
-    rule gives the same data, to the byte. Raises UsageError where the build has no scores, StoreError where files of it
-    are missing or have another size.
+    rule gives the same data, to the byte. Only stored candidates can be taken: where a rule leaves a record short, a new
+    build may find more further away; the receipt counts such records. Raises UsageError where the build has no scores,
+    StoreError where files of it are missing or have another size.
     """
     old = build.receipt
     if "score" not in old:
@@ -84,7 +85,9 @@ def recut(build: Build, words: Sequence[str], out: Path | None = None, papers: P
     with writable(out, "cutting the negatives"):
         shutil.rmtree(work, ignore_errors=True)
         try:
-            after = {corpus: _cut(build, corpus, rule, work / corpus) for corpus in old["score"]}
+            # In the build's order, which JSON does not keep: card and page list the corpora so.
+            scored = [corpus for corpus in build.corpora if corpus in old["score"]]
+            after = {corpus: _cut(build, corpus, rule, work / corpus) for corpus in scored}
             made = seal(work)
             told = {key: value for key, value in old.items() if key != "files"} | {
                 "recipe": old["recipe"] | {"rule": rule.model_dump(mode="json")},

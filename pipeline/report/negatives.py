@@ -30,7 +30,7 @@ def negatives_view(build: Build, n: int = 3, corpus: str | None = None) -> list[
     """
     if not has_scores(build):
         raise UsageError(str(build.folder), "this build has no scores", "give one of a recipe with a base")
-    scored = list(build.receipt["score"])
+    scored = [name for name in build.corpora if name in build.receipt["score"]]
     if corpus is not None and corpus not in scored:
         cure = f"choose one of: {', '.join(scored)}"
         raise UsageError(str(build.folder), f"corpus {corpus} has no records in this build", cure)
