@@ -68,10 +68,10 @@ def resolve(
         "order"
     ].to_numpy()
     links = pl.read_parquet(edges).filter(pl.col("similarity") >= config.threshold)
-    frame = _dedupe(frame, order, links, Crowds.read(crowds), config.threshold)
+    frame, found = _dedupe(frame, order, links, Crowds.read(crowds), config.threshold)
     if config.cap is not None:
         frame = _cap(frame, order, config.cap.positives_per_text)
-    frame = frame.with_columns(cluster=_clusters(frame, links))
+    frame = frame.with_columns(cluster=_clusters(frame, pl.concat([links.select(found.columns), found])))
     receipt: Receipt = {"corpora": {}}
     for place, given in enumerate(inputs):
         mine = frame.filter(pl.col("place") == place)
@@ -134,8 +134,8 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str]) -> pl.
 
 def _dedupe(
     frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame, crowds: Crowds | None, threshold: float
-) -> pl.DataFrame:
-    """Keep the best survivor of every class, then of every neighbourhood."""
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Keep the best survivor of every class, then of every neighbourhood; also which class went for which."""
     ids = frame["class_id"].to_numpy().astype(np.int64)
     alive = frame["stage"].is_null().to_numpy()
     walking = order[alive[order]]
@@ -156,12 +156,15 @@ def _dedupe(
         near & swapped, "swapped_duplicate", np.where(near & (value < 1), "near_duplicate", "exact_duplicate")
     )
     hit = pl.Series(removed)
-    return frame.with_columns(
+    gone = np.flatnonzero(walked.winner >= 0)
+    found = pl.DataFrame({"class_a": gone, "class_b": walked.winner[gone]}).cast(pl.UInt64)
+    decided = frame.with_columns(
         stage=pl.when(hit).then(pl.lit("dedupe")).otherwise("stage"),
         reason=pl.when(hit).then(pl.Series(reason)).otherwise("reason"),
         duplicate_of=pl.when(hit).then(frame["record_id"].gather(np.where(removed, keeper, 0))).otherwise(None),
         similarity=pl.when(hit).then(pl.Series(value)).otherwise("similarity"),
     )
+    return decided, found
 
 
 def _cap(frame: pl.DataFrame, order: npt.NDArray[Any], most: int) -> pl.DataFrame:

@@ -1,9 +1,9 @@
 """The walk of `resolve`: who is kept, in an order of priority, given what is known of whom.
 
-Edges tell most of it. Classes that met in buckets too large to compare all by all have edges to a few leaders only, and
-which leaders are kept hangs on the priority; so each class of such a crowd that the walk keeps is compared, there and
-then, with all that come later. Whoever it duplicates is out. Hence no order of priority needs other edges than those
-stored, and no two kept classes of a crowd are duplicates, as far as `leaders` lets the comparisons go on.
+Edges tell most of it. Classes that met in buckets too large to compare all by all have no edges among each other: which
+of them matter hangs on the priority. So each class of such a crowd that the walk keeps is compared, there and then, with
+all that come later, and whoever it duplicates is out. Hence every order of priority has what it needs, and no two kept
+classes of a crowd are duplicates, as long as the crowd's comparisons stay below WORK + WORK_EACH for each member.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 from numba import njit
 
-from pipeline.minhash import Keys, Pairs, leaders
+from pipeline.minhash import LOOKS, WORK, WORK_EACH, Keys, Pairs, Sketches
 from pipeline.minhash.keys import Ints
 from pipeline.normalize import key_hash
 
@@ -60,8 +60,9 @@ class Crowds:
     of: Ints
     classes: Ints
     pairs: Pairs
+    sketches: Sketches
     _rest: dict[int, Ints] = field(default_factory=dict)
-    _led: dict[int, int] = field(default_factory=dict)
+    _spent: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path | None) -> Crowds | None:
@@ -73,7 +74,8 @@ class Crowds:
         keys = Keys.of(texts, key_hash(texts).to_numpy())
         rows = np.arange(frame.height)
         pairs = Pairs(keys, rows, rows + frame.height, frame["symmetric"].to_numpy())
-        return cls(frame["crowd"].to_numpy().astype(np.int64), frame["class_id"].to_numpy().astype(np.int64), pairs)
+        of, classes = (frame[name].to_numpy().astype(np.int64) for name in ("crowd", "class_id"))
+        return cls(of, classes, pairs, Sketches(keys))
 
     def rows(self, classes: int) -> Ints:
         """For every class its row, -1 where it is in no crowd."""
@@ -93,16 +95,30 @@ class Crowds:
     def led_by(self, leader: int, out: Flags, threshold: float) -> tuple[Ints, npt.NDArray[np.float32], Flags]:
         """Rows later in the walk than row `leader` that duplicate it, similarity and whether swapped; `out` are left out."""
         crowd = int(self.of[leader])
-        self._led[crowd] = led = self._led.get(crowd, 0) + 1
-        size = int(np.searchsorted(self.of, crowd, "right") - np.searchsorted(self.of, crowd))
-        rest = self._rest[crowd] if led <= leaders(size) else np.array([leader])
+        rest = self._rest[crowd]
         rest = rest[int(np.flatnonzero(rest == leader)[0]) + 1 :]
         rest = rest[~out[self.classes[rest]]]
-        text, pos, swapped = self.pairs.compare(np.full(len(rest), leader), rest, threshold)
+        self._rest[crowd] = rest
+        size = int(np.searchsorted(self.of, crowd, "right") - np.searchsorted(self.of, crowd))
+        spent = self._spent.get(crowd, 0.0)
+        if spent > WORK + WORK_EACH * size:
+            rest = rest[:0]
+        possible = rest[self._possible(leader, rest, threshold)]
+        self._spent[crowd] = spent + len(rest) / LOOKS + len(possible)
+        text, pos, swapped = self.pairs.compare(np.full(len(possible), leader), possible, threshold)
         similarity = np.minimum(text, pos).astype(np.float32)
         hit = similarity >= np.float32(threshold)
-        self._rest[crowd] = rest[~hit]
-        return rest[hit], similarity[hit], swapped[hit]
+        return possible[hit], similarity[hit], swapped[hit]
+
+    def _possible(self, leader: int, rest: Ints, threshold: float) -> Flags:
+        """Who could be similar on both sides, straight or turned round."""
+        text, pos = int(self.pairs.text[leader]), int(self.pairs.pos[leader])
+        ahead, behind = self.pairs.text[rest], self.pairs.pos[rest]
+        straight = self.sketches.possible(text, ahead, threshold) & self.sketches.possible(pos, behind, threshold)
+        if not self.pairs.symmetric[leader]:
+            return straight
+        turned = self.sketches.possible(text, behind, threshold) & self.sketches.possible(pos, ahead, threshold)
+        return straight | turned
 
 
 def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float) -> Walked:
