@@ -6,6 +6,7 @@ Thin: parameters in, the pipeline's own step graph through `flows.runner.Tasks`,
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,10 @@ def _built(recipe: str, parameters: BuildParameters) -> tuple[Outcome, Path, boo
     catalog = read_catalog([*own, *parameters.manifests])
     only = tuple(parameters.only)
     context = context_of(catalog, catalog.recipe(recipe), parameters.store.resolve(), only, parameters.sample)
+    if parameters.runner == "dask":
+        from flows.spread import Workers
+
+        context = replace(context, spread=Workers())
     with _task_runner(parameters) as task_runner:
         outcome = build(context, Tasks(task_runner), strict=parameters.strict)
     count(outcome)

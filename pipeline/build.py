@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pipeline.against import Against
 from pipeline.errors import BuildError, CurationError
 from pipeline.ledger import Funnel, hold_counts
 from pipeline.manifest.benchmark import Benchmark
@@ -129,10 +130,12 @@ def context_of(
     sample: int | None = None,
     *,
     frozen: bool = False,
+    against: Path | None = None,
 ) -> Context:
     """All that the steps need to know, small enough to send to another process.
 
-    What the locks beside the manifests hold is used; with `frozen`, nothing else is.
+    What the locks beside the manifests hold is used; with `frozen`, nothing else is. `against` is the folder of a build
+    that stands: whatever duplicates one of its records is dropped.
 
     Raises CurationError where nothing would be built.
     """
@@ -163,6 +166,7 @@ def context_of(
         sample,
         locks=_locks(corpora, benchmarks, homes),
         frozen=frozen,
+        against=None if against is None else Against.open(against, catalog.corpora),
     )
 
 

@@ -144,6 +144,9 @@ def build(
     manifests: Manifests = None,
     strict: Annotated[bool, typer.Option(help="Fail when any corpus is missing.")] = False,
     frozen: Annotated[bool, typer.Option("--frozen", help="Take only what the lock holds.")] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="A build that stands: drop what duplicates its records.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Steps at a time.")] = 2,
 ) -> None:
     """Build a recipe: prints the funnel and the folder DIR/RECIPE."""
@@ -154,7 +157,7 @@ def build(
     from pipeline.report.funnel import funnel_table
     from pipeline.report.progress import Progress
 
-    context = context_of(catalog, chosen, store, _names(only), sample, frozen=frozen)
+    context = context_of(catalog, chosen, store, _names(only), sample, frozen=frozen, against=against)
     with Progress(err, len(context.corpora), len(context.benchmarks)) as progress:
         runner = Threads(workers, progress.listen)
         try:

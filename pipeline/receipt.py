@@ -33,15 +33,18 @@ LAYOUT = (
 )
 
 
-def folder_name(recipe: str, only: tuple[str, ...], sample: int | None) -> str:
+def folder_name(recipe: str, only: tuple[str, ...], sample: int | None, against: str = "") -> str:
     """The build's folder: the recipe's name for a full build; a name of its own for a part, so that none overwrites it.
 
     >>> folder_name("m3e-hq", ("bq", "lcqmc"), 100)
     'm3e-hq.only-bq+lcqmc.sample-100'
+    >>> folder_name("mine", (), None, "0123456789abcdef")
+    'mine.against-01234567'
     """
     names = "+".join(only)
     short = names if len(names) <= 60 else f"{len(only)}-corpora-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
-    return recipe + (f".only-{short}" if only else "") + (f".sample-{sample}" if sample is not None else "")
+    part = (f".only-{short}" if only else "") + (f".sample-{sample}" if sample is not None else "")
+    return recipe + part + (f".against-{against[:8]}" if against else "")
 
 
 def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: list[dict[str, Any]]) -> tuple[Path, bool]:
@@ -51,7 +54,8 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: lis
     written or holds something that is no build.
     """
     context = outcome.context
-    target = out / folder_name(context.recipe.name, only, context.sample)
+    standing = context.against.key if context.against else ""
+    target = out / folder_name(context.recipe.name, only, context.sample, standing)
     links = _links(outcome)
     files = {name: told for name, (_, told) in sorted(links.items())}
     funnel = _json(
@@ -130,6 +134,7 @@ def _receipt(outcome: Outcome, only: tuple[str, ...]) -> dict[str, Any]:
         "recipe": context.recipe.model_dump(mode="json"),
         "only": list(only),
         "sample": context.sample,
+        "against": context.against.key if context.against else None,
         "full": not only and context.sample is None and not outcome.gaps,
         "versions": {"m3e-pipeline": __version__, "python": platform.python_version(), **library_versions()},
         "lock": {name: _locked(fetched) for name, fetched in outcome.fetched.items()},

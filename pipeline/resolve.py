@@ -39,7 +39,10 @@ class ResolveConfig(Strict):
 
 @dataclass(frozen=True)
 class ResolveInput:
-    """One corpus' shards, positional to one another, in recipe order. Marks come in order of precedence."""
+    """One corpus' shards, positional to one another, in recipe order. Marks come in order of precedence.
+
+    `standing`: records of a build that stands. They are kept, before all others, and nothing is written about them.
+    """
 
     corpus: str
     grade: str
@@ -47,6 +50,7 @@ class ResolveInput:
     text: Sequence[Path]
     marks: dict[str, Sequence[Path]]
     classes: Sequence[Path]
+    standing: bool = False
 
 
 def resolve(
@@ -64,9 +68,8 @@ def resolve(
     """
     frame = pl.concat([_records(i, place, tombstones) for place, i in enumerate(inputs)])
     # Priority is a total order: record_id is unique, so the outcome does not depend on how rows arrived.
-    order = frame.select(pl.arg_sort_by("commercial", "redistribute", "grade", "place", "record_id").alias("order"))[
-        "order"
-    ].to_numpy()
+    priority = ("commercial", "redistribute", "grade", "place", "record_id")
+    order = frame.select(order=pl.arg_sort_by(~pl.col("standing"), *priority))["order"].to_numpy()
     links = pl.read_parquet(edges).filter(pl.col("similarity") >= config.threshold)
     frame, found = _dedupe(frame, order, links, Crowds.read(crowds), config.threshold)
     if config.cap is not None:
@@ -74,6 +77,8 @@ def resolve(
     frame = frame.with_columns(cluster=_clusters(frame, pl.concat([links.select(found.columns), found])))
     receipt: Receipt = {"corpora": {}}
     for place, given in enumerate(inputs):
+        if given.standing:
+            continue
         mine = frame.filter(pl.col("place") == place)
         receipt["corpora"][given.corpus] = _counts(mine)
         _write(mine, given.text, out / given.corpus)
@@ -92,11 +97,15 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str]) -> pl.
     frame = (
         pl.concat([text, classes], how="horizontal")
         .join(ranks, on="sub_source", how="left", maintain_order="left")
-        .with_columns(place=pl.lit(place, pl.UInt16), grade=pl.lit(0 if given.grade == "优" else 1, pl.UInt8))
+        .with_columns(
+            standing=pl.lit(given.standing),
+            place=pl.lit(place, pl.UInt16),
+            grade=pl.lit(0 if given.grade == "优" else 1, pl.UInt8),
+        )
     )
     nothing = pl.lit(None, pl.String)
     dead = pl.lit(False)
-    if tombstones:
+    if tombstones and not given.standing:
         hashes = pl.Series([int(t, 16) for t in sorted(tombstones) if len(t) == 16], dtype=pl.UInt64)
         dead = (
             pl.col("record_id").is_in([t for t in sorted(tombstones) if len(t) == 32])
@@ -124,7 +133,7 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str]) -> pl.
             )
             .drop("mark_reason", "against", "mark_similarity")
         )
-    unusable = pl.col("stage").is_null() & ~pl.col("usable")
+    unusable = pl.col("stage").is_null() & ~pl.col("usable") & ~pl.col("standing")
     return frame.with_columns(
         stage=pl.when(unusable).then(pl.lit("licence")).otherwise("stage"),
         reason=pl.when(unusable).then(pl.lit("use_class")).otherwise("reason"),
@@ -144,7 +153,8 @@ def _dedupe(
     best = np.full(count, -1, np.int64)
     best[ids[walking[::-1]]] = walking[::-1]
     steps = ids[walking[best[ids[walking]] == walking]]
-    walked = walk(steps, Links.of(links, count), crowds, threshold)
+    standing = int(frame["standing"].to_numpy()[best[steps]].sum())
+    walked = walk(steps, Links.of(links, count), crowds, threshold, standing)
     winner, similarity, swapped = walked.winner[ids], walked.similarity[ids], walked.swapped[ids]
     rows = np.arange(len(ids))
     keeper = np.where(winner >= 0, best[winner], best[ids])
@@ -172,12 +182,12 @@ def _cap(frame: pl.DataFrame, order: npt.NDArray[Any], most: int) -> pl.DataFram
     priority = np.empty(len(order), np.int64)
     priority[order] = np.arange(len(order))
     rank = (
-        frame.select("text_key", "quality_score", "stage")
+        frame.select("text_key", "quality_score", "stage", "standing")
         .with_columns(priority=pl.Series(priority), row=pl.int_range(pl.len()))
         .filter(pl.col("stage").is_null())
-        .sort(pl.col("quality_score").fill_null(float("-inf")), "priority", descending=[True, False])
+        .sort("standing", pl.col("quality_score").fill_null(float("-inf")), "priority", descending=[True, True, False])
         .with_columns(rank=pl.int_range(pl.len()).over("text_key"))
-        .filter(pl.col("rank") >= most)
+        .filter((pl.col("rank") >= most) & ~pl.col("standing"))
     )
     over = np.zeros(frame.height, np.bool_)
     over[rank["row"].to_numpy()] = True

@@ -99,16 +99,18 @@ class Crowds:
         rest = rest[int(np.flatnonzero(rest == leader)[0]) + 1 :]
         rest = rest[~out[self.classes[rest]]]
         self._rest[crowd] = rest
-        size = int(np.searchsorted(self.of, crowd, "right") - np.searchsorted(self.of, crowd))
-        spent = self._spent.get(crowd, 0.0)
-        if spent > WORK + WORK_EACH * size:
-            rest = rest[:0]
         possible = rest[self._possible(leader, rest, threshold)]
-        self._spent[crowd] = spent + len(rest) / LOOKS + len(possible)
+        self._spent[crowd] = self._spent.get(crowd, 0.0) + len(rest) / LOOKS + len(possible)
         text, pos, swapped = self.pairs.compare(np.full(len(possible), leader), possible, threshold)
         similarity = np.minimum(text, pos).astype(np.float32)
         hit = similarity >= np.float32(threshold)
         return possible[hit], similarity[hit], swapped[hit]
+
+    def is_spent(self, row: int) -> bool:
+        """Has the crowd of that row had all the comparisons it may cost?"""
+        crowd = int(self.of[row])
+        low, high = np.searchsorted(self.of, crowd), np.searchsorted(self.of, crowd, "right")
+        return self._spent[crowd] > WORK + WORK_EACH * int(high - low)
 
     def _possible(self, leader: int, rest: Ints, threshold: float) -> Flags:
         """Who could be similar on both sides, straight or turned round."""
@@ -121,8 +123,10 @@ class Crowds:
         return straight | turned
 
 
-def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float) -> Walked:
+def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float, standing: int = 0) -> Walked:
     """Keeps each class of `steps` in turn, unless it is linked to, or in a crowd found to duplicate, one already kept.
+
+    The first `standing` of them are kept whatever they are.
 
     >>> edges = pl.DataFrame({"class_a": [0, 1], "class_b": [1, 2], "similarity": [0.9, 0.8], "swapped": [False, False]})
     >>> walk(np.array([0, 1, 2]), Links.of(edges, 3), None, 0.8).winner.tolist()
@@ -135,19 +139,21 @@ def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float) -> 
     if crowds is not None:
         crowds.gather(steps, rows)
     linked = (links.starts, links.other, links.weight, links.turned)
-    at = _walk(steps, 0, linked, rows, kept, told.winner, told.similarity, told.swapped)
+    at = _walk(steps, 0, standing, linked, rows, kept, told.winner, told.similarity, told.swapped)
     while at < len(steps) and crowds is not None:
         leader = int(steps[at])
         found, similarity, swapped = crowds.led_by(int(rows[leader]), told.winner >= 0, threshold)
         out = crowds.classes[found]
         told.winner[out], told.similarity[out], told.swapped[out] = leader, similarity, swapped
-        at = _walk(steps, at + 1, linked, rows, kept, told.winner, told.similarity, told.swapped)
+        if crowds.is_spent(int(rows[leader])):
+            rows[crowds.classes[crowds.of == crowds.of[rows[leader]]]] = -1
+        at = _walk(steps, at + 1, standing, linked, rows, kept, told.winner, told.similarity, told.swapped)
     return told
 
 
 @njit(nogil=True, cache=True)
 def _walk(  # type: ignore[no-untyped-def]
-    steps: Any, at: Any, linked: Any, crowded: Any, kept: Any, winner: Any, similarity: Any, swapped: Any
+    steps: Any, at: Any, standing: Any, linked: Any, crowded: Any, kept: Any, winner: Any, similarity: Any, swapped: Any
 ):
     """Walks on from place `at`; stops at a class of a crowd that is kept and gives its place, or the end."""
     starts, other, weight, turned = linked
@@ -156,6 +162,8 @@ def _walk(  # type: ignore[no-untyped-def]
         for e in range(starts[c], starts[c + 1]):
             if kept[other[e]] and weight[e] > similarity[c]:
                 winner[c], similarity[c], swapped[c] = other[e], weight[e], turned[e]
+        if at < standing:
+            winner[c], similarity[c], swapped[c] = -1, np.float32(-1), False
         kept[c] = winner[c] < 0
         if kept[c] and crowded[c] >= 0:
             return at

@@ -14,11 +14,11 @@ from pipeline.dedupe.classes import Classes
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.search import Candidates, search
-from pipeline.dedupe.spread import Spread
 from pipeline.dedupe.texts import blocks, fetch
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import Compare, Sketches, jaccard, lead, leaders
 from pipeline.minhash.keys import Floats, Ints, Keys, kernel
+from pipeline.spread import Spread
 
 _LOW = np.uint64(0xFFFFFFFF)
 

@@ -17,10 +17,10 @@ from pipeline.dedupe.classes import Numbers
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.meet import Entries, huge, meetings
 from pipeline.dedupe.pieces import Piece
-from pipeline.dedupe.spread import Spread
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import Bands, least_agreeing
 from pipeline.minhash.keys import Hashes
+from pipeline.spread import Spread
 
 #: What is looked for: near-duplicate pairs of classes, or of single keys.
 Which = Literal["pair", "side"]

@@ -17,10 +17,10 @@ from pipeline.dedupe.edges import each_once, exact_edges, near_edges
 from pipeline.dedupe.groups import side_groups
 from pipeline.dedupe.pieces import SIDES, DedupeInput, Piece, cut, key_piece
 from pipeline.dedupe.search import search
-from pipeline.dedupe.spread import Here, Spread
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.record import shard_name
 from pipeline.shards import write_parquet
+from pipeline.spread import Here, Spread
 from pipeline.store import Receipt
 
 #: Positional: row i of classes shard s speaks of row i of text shard s.
