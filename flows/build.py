@@ -71,6 +71,11 @@ def _made(recipe: str, parameters: BuildParameters) -> Made:
         with _task_runner(parameters) as task_runner:
             yield Tasks(task_runner), Log()
 
+    spread = None
+    if parameters.runner == "dask":
+        from flows.spread import Workers
+
+        spread = Workers()
     return make(
         catalog,
         catalog.recipe(recipe),
@@ -81,6 +86,7 @@ def _made(recipe: str, parameters: BuildParameters) -> Made:
         sample=parameters.sample,
         strict=parameters.strict,
         base=parameters.base,
+        spread=spread,
     )
 
 

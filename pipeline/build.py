@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pipeline.against import Against
 from pipeline.encoding import Encoders, encode_step, identify_step
 from pipeline.errors import BuildError, CurationError
 from pipeline.ledger import Funnel, hold_counts
@@ -77,10 +78,12 @@ def context_of(
     sample: int | None = None,
     *,
     frozen: bool = False,
+    against: Path | None = None,
 ) -> Context:
     """All that the steps need to know, small enough to send to another process.
 
-    What the locks beside the manifests hold is used; with `frozen`, nothing else is.
+    What the locks beside the manifests hold is used; with `frozen`, nothing else is. `against` is the folder of a build
+    that stands: whatever duplicates one of its records is dropped.
 
     Raises CurationError where nothing would be built.
     """
@@ -112,6 +115,7 @@ def context_of(
         locks=_locks(corpora, benchmarks, homes),
         encoders=_encoders(catalog, recipe),
         frozen=frozen,
+        against=None if against is None else Against.open(against, catalog.corpora),
     )
 
 

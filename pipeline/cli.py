@@ -177,6 +177,9 @@ def build(
     manifests: Manifests = None,
     strict: Annotated[bool, typer.Option(help="Fail when any corpus is missing.")] = False,
     frozen: Annotated[bool, typer.Option("--frozen", help="Take only what the lock holds.")] = False,
+    against: Annotated[
+        Path | None, typer.Option("--against", help="A build that stands: drop what duplicates its records.")
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Steps at a time.")] = 2,
     base: Annotated[
         Path | None, typer.Option(help="A finished build to mine and score; else the recipe's base is built first.")
@@ -199,8 +202,19 @@ def build(
             finally:
                 runner.close()
 
-    names = _names(only)
-    made = make(catalog, chosen, store, to, running, only=names, sample=sample, frozen=frozen, strict=strict, base=base)
+    made = make(
+        catalog,
+        chosen,
+        store,
+        to,
+        running,
+        only=_names(only),
+        sample=sample,
+        frozen=frozen,
+        strict=strict,
+        base=base,
+        against=against,
+    )
     if (outcome := made.outcome) is not None:
         out.print(funnel_table(list(outcome.funnels.values()), outcome.context.recipe.title or recipe, out.width))
         for warning in outcome.warnings:

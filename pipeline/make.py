@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -19,6 +19,8 @@ from pipeline.report.opened import open_build
 from pipeline.report.progress import steps_of
 from pipeline.runner import Runner
 from pipeline.scoring import Scored, score_build, scoring_context, write_scored
+from pipeline.spread import Spread
+from pipeline.steps import Context
 
 
 class Listener(Protocol):
@@ -57,20 +59,29 @@ def make(
     frozen: bool = False,
     strict: bool = False,
     base: Path | None = None,
+    against: Path | None = None,
+    spread: Spread | None = None,
 ) -> Made:
     """Make `out/<recipe>`. A recipe with a base builds that first, beside it, or takes the finished build at `base`.
 
-    Raises CurationError where no folder comes of it; UsageError where `base` does not fit the recipe.
+    `against`: a build whose records stand, so that what duplicates them goes. `spread`: who shares out the parts of
+    dedupe. Raises CurationError where no folder comes of it; UsageError where `base` does not fit the recipe.
     """
+
+    def built(plain: Recipe) -> Made:
+        context = context_of(catalog, plain, store, tuple(only), sample, frozen=frozen, against=against)
+        return _build(replace(context, spread=spread), out, running, tuple(only), strict=strict)
+
     if recipe.base is None:
         if base is not None:
             raise UsageError("--base", f"the recipe {recipe.name} has no base", "leave it out")
-        return _build(catalog, recipe, store, out, running, tuple(only), sample, frozen=frozen, strict=strict)
+        return built(recipe)
     if base is None:
-        first = catalog.recipe(recipe.base)
-        below = _build(catalog, first, store, out, running, tuple(only), sample, frozen=frozen, strict=strict)
-    elif only or sample is not None:
-        raise UsageError("--base", "a finished build cannot be cut by --only or --sample", "leave one of them out")
+        below = built(catalog.recipe(recipe.base))
+    elif only or sample is not None or against is not None:
+        raise UsageError(
+            "--base", "a finished build cannot be changed by --only, --sample or --against", "leave one of them out"
+        )
     else:
         below = Made(base, changed=False)
     context = scoring_context(catalog, recipe, open_build(below.folder), store)
@@ -83,19 +94,7 @@ def make(
     return Made(folder, changed, below.outcome, scored)
 
 
-def _build(
-    catalog: Catalog,
-    recipe: Recipe,
-    store: Path,
-    out: Path,
-    running: Running,
-    only: tuple[str, ...],
-    sample: int | None,
-    *,
-    frozen: bool,
-    strict: bool,
-) -> Made:
-    context = context_of(catalog, recipe, store, only, sample, frozen=frozen)
+def _build(context: Context, out: Path, running: Running, only: tuple[str, ...], *, strict: bool) -> Made:
     with running(steps_of(len(context.corpora), len(context.benchmarks))) as (runner, listener):
         outcome = build(context.heard_by(listener.hear, listener.encoded), runner, strict=strict)
     count(outcome)

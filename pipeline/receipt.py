@@ -29,15 +29,18 @@ LAYOUT = (
 )
 
 
-def folder_name(recipe: str, only: tuple[str, ...], sample: int | None) -> str:
+def folder_name(recipe: str, only: tuple[str, ...], sample: int | None, against: str = "") -> str:
     """The build's folder: the recipe's name for a full build; a name of its own for a part, so that none overwrites it.
 
     >>> folder_name("m3e-hq", ("bq", "lcqmc"), 100)
     'm3e-hq.only-bq+lcqmc.sample-100'
+    >>> folder_name("mine", (), None, "0123456789abcdef")
+    'mine.against-01234567'
     """
     names = "+".join(only)
     short = names if len(names) <= 60 else f"{len(only)}-corpora-{hashlib.sha256(names.encode()).hexdigest()[:8]}"
-    return recipe + (f".only-{short}" if only else "") + (f".sample-{sample}" if sample is not None else "")
+    part = (f".only-{short}" if only else "") + (f".sample-{sample}" if sample is not None else "")
+    return recipe + part + (f".against-{against[:8]}" if against else "")
 
 
 def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: list[dict[str, Any]]) -> tuple[Path, bool]:
@@ -47,7 +50,8 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: lis
     written or holds something that is no build.
     """
     context = outcome.context
-    target = out / folder_name(context.recipe.name, only, context.sample)
+    standing = context.against.key if context.against else ""
+    target = out / folder_name(context.recipe.name, only, context.sample, standing)
     profiles = {n: profile_of(context.store, outcome.entries["assemble", n]) for n in outcome.funnels}
     leaks = {"all": all_leaks(profiles)} | {name: all_leaks({name: profiles[name]}) for name in profiles}
     funnel = {
@@ -101,6 +105,7 @@ def _receipt(outcome: Outcome, only: tuple[str, ...], profiles: Profiles) -> dic
         "recipe": context.recipe.model_dump(mode="json"),
         "only": list(only),
         "sample": context.sample,
+        "against": context.against.key if context.against else None,
         "full": not only and context.sample is None and not outcome.gaps,
         "versions": versions(),
         "lock": {name: _locked(fetched) for name, fetched in outcome.fetched.items()},

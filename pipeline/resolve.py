@@ -44,7 +44,10 @@ class ResolveConfig(Strict):
 
 @dataclass(frozen=True)
 class ResolveInput:
-    """One corpus' shards, positional to one another, in recipe order. Marks come in order of precedence."""
+    """One corpus' shards, positional to one another, in recipe order. Marks come in order of precedence.
+
+    `standing`: records of a build that stands. They are kept, before all others, and nothing is written about them.
+    """
 
     corpus: str
     grade: str
@@ -52,6 +55,7 @@ class ResolveInput:
     text: Sequence[Path]
     marks: dict[str, Sequence[Path]]
     classes: Sequence[Path]
+    standing: bool = False
 
 
 def resolve(
@@ -69,16 +73,20 @@ def resolve(
     """
     frame = pl.concat([_records(i, place, tombstones, config.top) for place, i in enumerate(inputs)])
     # Priority is a total order: record_id is unique, so the outcome does not depend on how rows arrived.
-    order = frame.select(pl.arg_sort_by("commercial", "redistribute", "grade", "place", "record_id").alias("order"))[
-        "order"
-    ].to_numpy()
+    priority = ("commercial", "redistribute", "grade", "place", "record_id")
+    order = frame.select(order=pl.arg_sort_by(~pl.col("standing"), *priority))["order"].to_numpy()
     links = pl.read_parquet(edges).filter(pl.col("similarity") >= config.threshold)
-    frame = _dedupe(frame, order, links, Crowds.read(crowds), config.threshold)
+    frame, found = _dedupe(frame, order, links, Crowds.read(crowds), config.threshold)
     if config.cap is not None:
         frame = _cap(frame, order, config.cap.positives_per_text)
-    frame = frame.with_columns(cluster=_clusters(frame, links), also_in=_also_in(frame, [i.corpus for i in inputs]))
+    frame = frame.with_columns(
+        cluster=_clusters(frame, pl.concat([links.select(found.columns), found])),
+        also_in=_also_in(frame, [i.corpus for i in inputs]),
+    )
     receipt: Receipt = {"corpora": {}}
     for place, given in enumerate(inputs):
+        if given.standing:
+            continue
         mine = frame.filter(pl.col("place") == place)
         receipt["corpora"][given.corpus] = _counts(mine)
         _write(mine, given.text, out / given.corpus)
@@ -97,10 +105,14 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str], top: i
     frame = (
         pl.concat([text, classes], how="horizontal")
         .join(ranks, on="sub_source", how="left", maintain_order="left")
-        .with_columns(place=pl.lit(place, pl.UInt16), grade=pl.lit(0 if given.grade == "优" else 1, pl.UInt8))
+        .with_columns(
+            standing=pl.lit(given.standing),
+            place=pl.lit(place, pl.UInt16),
+            grade=pl.lit(0 if given.grade == "优" else 1, pl.UInt8),
+        )
     )
     nothing = pl.lit(None, pl.String)
-    dead = struck(tombstones, "record_id", "text_key", "pos_key")
+    dead = pl.lit(False) if given.standing else struck(tombstones, "record_id", "text_key", "pos_key")
     frame = frame.with_columns(
         stage=pl.when(dead).then(pl.lit("tombstone")).otherwise(nothing),
         reason=pl.when(dead).then(pl.lit("tombstone")).otherwise(nothing),
@@ -122,7 +134,7 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str], top: i
             )
             .drop("mark_reason", "against", "mark_similarity")
         )
-    unusable = pl.col("stage").is_null() & ~pl.col("usable")
+    unusable = pl.col("stage").is_null() & ~pl.col("usable") & ~pl.col("standing")
     return frame.with_columns(
         stage=pl.when(unusable).then(pl.lit("licence")).otherwise("stage"),
         reason=pl.when(unusable).then(pl.lit("use_class")).otherwise("reason"),
@@ -145,8 +157,8 @@ def _marks(path: Path, top: int | None) -> pl.DataFrame:
 
 def _dedupe(
     frame: pl.DataFrame, order: npt.NDArray[Any], links: pl.DataFrame, crowds: Crowds | None, threshold: float
-) -> pl.DataFrame:
-    """Keep the best survivor of every class, then of every neighbourhood."""
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Keep the best survivor of every class, then of every neighbourhood; also which class went for which."""
     ids = frame["class_id"].to_numpy().astype(np.int64)
     alive = frame["stage"].is_null().to_numpy()
     walking = order[alive[order]]
@@ -155,7 +167,8 @@ def _dedupe(
     best = np.full(count, -1, np.int64)
     best[ids[walking[::-1]]] = walking[::-1]
     steps = ids[walking[best[ids[walking]] == walking]]
-    walked = walk(steps, Links.of(links, count), crowds, threshold)
+    standing = int(frame["standing"].to_numpy()[best[steps]].sum())
+    walked = walk(steps, Links.of(links, count), crowds, threshold, standing)
     winner, similarity, swapped = walked.winner[ids], walked.similarity[ids], walked.swapped[ids]
     rows = np.arange(len(ids))
     keeper = np.where(winner >= 0, best[winner], best[ids])
@@ -167,13 +180,16 @@ def _dedupe(
         near & swapped, "swapped_duplicate", np.where(near & (value < 1), "near_duplicate", "exact_duplicate")
     )
     hit = pl.Series(removed)
-    return frame.with_columns(
+    gone = np.flatnonzero(walked.winner >= 0)
+    found = pl.DataFrame({"class_a": gone, "class_b": walked.winner[gone]}).cast(pl.UInt64)
+    decided = frame.with_columns(
         stage=pl.when(hit).then(pl.lit("dedupe")).otherwise("stage"),
         reason=pl.when(hit).then(pl.Series(reason)).otherwise("reason"),
         duplicate_of=pl.when(hit).then(frame["record_id"].gather(np.where(removed, keeper, 0))).otherwise(None),
         similarity=pl.when(hit).then(pl.Series(value)).otherwise("similarity"),
         held_by=pl.Series(np.where(removed, ids[keeper], ids)),
     )
+    return decided, found
 
 
 def _cap(frame: pl.DataFrame, order: npt.NDArray[Any], most: int) -> pl.DataFrame:
@@ -181,12 +197,12 @@ def _cap(frame: pl.DataFrame, order: npt.NDArray[Any], most: int) -> pl.DataFram
     priority = np.empty(len(order), np.int64)
     priority[order] = np.arange(len(order))
     rank = (
-        frame.select("text_key", "quality_score", "stage")
+        frame.select("text_key", "quality_score", "stage", "standing")
         .with_columns(priority=pl.Series(priority), row=pl.int_range(pl.len()))
         .filter(pl.col("stage").is_null())
-        .sort(pl.col("quality_score").fill_null(float("-inf")), "priority", descending=[True, False])
+        .sort("standing", pl.col("quality_score").fill_null(float("-inf")), "priority", descending=[True, True, False])
         .with_columns(rank=pl.int_range(pl.len()).over("text_key"))
-        .filter(pl.col("rank") >= most)
+        .filter((pl.col("rank") >= most) & ~pl.col("standing"))
     )
     over = np.zeros(frame.height, np.bool_)
     over[rank["row"].to_numpy()] = True

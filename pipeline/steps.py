@@ -12,15 +12,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline import encoding
+from pipeline.against import Against, Standing
 from pipeline.encoding import Encoders, pool_entry
 from pipeline.fetch import Choice, Listener, fetch_first, silent
 from pipeline.ledger import hold_counts
-from pipeline.licence import Rank, RowTerms, Terms
+from pipeline.licence import Rank, RowTerms, Terms, UseClass
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.corpus import Corpus, FileSet, Source
 from pipeline.manifest.lock import LockedSource
 from pipeline.manifest.recipe import Chosen, Recipe
 from pipeline.source import Fetched, SourceFile, Wanted
+from pipeline.spread import Spread
 from pipeline.store import Entry, Receipt, Store, stage_key
 from pipeline.weights import EncoderIdentity
 
@@ -45,6 +47,8 @@ class Context:
     rehearsal: bool = False
     locks: Mapping[str, Sequence[LockedSource]] = field(default_factory=dict)
     frozen: bool = False
+    against: Against | None = None
+    spread: Spread | None = None
     encoders: Encoders = field(default_factory=dict)
     listen: Listener = silent
     encoded: encoding.Listener = encoding.silent
@@ -230,12 +234,14 @@ def dedupe_step(context: Context, corpora: Sequence[Corpus], texts: Mapping[str,
             DedupeInput(c.name, texts[c.name].paths("text-*.parquet"), c.symmetric, c.near, frozenset(c.code_sides))
             for c in corpora
         ]
-        return dedupe(inputs, out, config)
+        inputs += [DedupeInput(c.known_as, c.shards, c.symmetric, c.near, c.code_sides) for c in _standing(context)]
+        return dedupe(inputs, out, config, context.spread)
 
     told = {
         # Another threshold asks nothing new of the texts.
         "rules": config.model_dump(mode="json", exclude={"threshold"}),
         "corpora": [[c.name, c.symmetric, c.near, sorted(c.code_sides)] for c in corpora],
+        "against": context.against.told() if context.against else None,
     }
     return context.entry("dedupe", "pipeline.dedupe", told, [texts[c.name].key for c in corpora], work)
 
@@ -265,6 +271,11 @@ def resolve_step(
             )
             for c in corpora
         ]
+        kept = Rank(commercial=UseClass.ALLOWED, redistribute=UseClass.ALLOWED)
+        for c in _standing(context):
+            classes = groups.paths(f"classes/{c.known_as}/classes-*.parquet")
+            # Whatever its licence and grade: a record that stands comes before every other.
+            inputs.append(ResolveInput(c.known_as, "优", {"": kept}, c.shards, {}, classes, standing=True))
         judged = ResolveConfig(threshold=threshold, cap=cap, top=top)
         edges, crowds = (groups.path / name for name in ("edges.parquet", "crowds.parquet"))
         return resolve(inputs, edges, context.tombstones, out, judged, crowds)
@@ -277,6 +288,7 @@ def resolve_step(
             [c.name, c.grade, {s: r.model_dump(mode="json") for s, r in ranks[c.name].items()}] for c in corpora
         ],
         "tombstones": sorted(context.tombstones),
+        "against": context.against.key if context.against else None,
     }
     keys = [key for c in corpora for key in (texts[c.name].key, *(marks[c.name][s].key for s in sorted(marks[c.name])))]
     return context.entry("resolve", "pipeline.resolve", told, [*keys, groups.key], work)
@@ -317,6 +329,10 @@ def assemble_step(
     }
     keys = [text.key, groups.key, decisions.key, *(marks[s].key for s in sorted(marks))]
     return context.entry("assemble", "pipeline.assemble", told, keys, work)
+
+
+def _standing(context: Context) -> tuple[Standing, ...]:
+    return context.against.corpora if context.against else ()
 
 
 def _terms(corpus: Corpus) -> dict[str, Terms]:

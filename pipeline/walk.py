@@ -1,9 +1,9 @@
 """The walk of `resolve`: who is kept, in an order of priority, given what is known of whom.
 
-Edges tell most of it. Classes that met in buckets too large to compare all by all have edges to a few leaders only, and
-which leaders are kept hangs on the priority; so each class of such a crowd that the walk keeps is compared, there and
-then, with all that come later. Whoever it duplicates is out. Hence no order of priority needs other edges than those
-stored, and no two kept classes of a crowd are duplicates, as far as `leaders` lets the comparisons go on.
+Edges tell most of it. Classes that met in buckets too large to compare all by all have no edges among each other: which
+of them matter hangs on the priority. So each class of such a crowd that the walk keeps is compared, there and then, with
+all that come later, and whoever it duplicates is out. Hence every order of priority has what it needs, and no two kept
+classes of a crowd are duplicates, as long as the crowd's comparisons stay below WORK + WORK_EACH for each member.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 from numba import njit
 
-from pipeline.minhash import Keys, Pairs, leaders
+from pipeline.minhash import LOOKS, WORK, WORK_EACH, Keys, Pairs, Sketches
 from pipeline.minhash.keys import Ints
 from pipeline.normalize import key_hash
 
@@ -60,8 +60,9 @@ class Crowds:
     of: Ints
     classes: Ints
     pairs: Pairs
+    sketches: Sketches
     _rest: dict[int, Ints] = field(default_factory=dict)
-    _led: dict[int, int] = field(default_factory=dict)
+    _spent: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path | None) -> Crowds | None:
@@ -73,7 +74,8 @@ class Crowds:
         keys = Keys.of(texts, key_hash(texts).to_numpy())
         rows = np.arange(frame.height)
         pairs = Pairs(keys, rows, rows + frame.height, frame["symmetric"].to_numpy())
-        return cls(frame["crowd"].to_numpy().astype(np.int64), frame["class_id"].to_numpy().astype(np.int64), pairs)
+        of, classes = (frame[name].to_numpy().astype(np.int64) for name in ("crowd", "class_id"))
+        return cls(of, classes, pairs, Sketches(keys))
 
     def rows(self, classes: int) -> Ints:
         """For every class its row, -1 where it is in no crowd."""
@@ -93,20 +95,38 @@ class Crowds:
     def led_by(self, leader: int, out: Flags, threshold: float) -> tuple[Ints, npt.NDArray[np.float32], Flags]:
         """Rows later in the walk than row `leader` that duplicate it, similarity and whether swapped; `out` are left out."""
         crowd = int(self.of[leader])
-        self._led[crowd] = led = self._led.get(crowd, 0) + 1
-        size = int(np.searchsorted(self.of, crowd, "right") - np.searchsorted(self.of, crowd))
-        rest = self._rest[crowd] if led <= leaders(size) else np.array([leader])
+        rest = self._rest[crowd]
         rest = rest[int(np.flatnonzero(rest == leader)[0]) + 1 :]
         rest = rest[~out[self.classes[rest]]]
-        text, pos, swapped = self.pairs.compare(np.full(len(rest), leader), rest, threshold)
+        self._rest[crowd] = rest
+        possible = rest[self._possible(leader, rest, threshold)]
+        self._spent[crowd] = self._spent.get(crowd, 0.0) + len(rest) / LOOKS + len(possible)
+        text, pos, swapped = self.pairs.compare(np.full(len(possible), leader), possible, threshold)
         similarity = np.minimum(text, pos).astype(np.float32)
         hit = similarity >= np.float32(threshold)
-        self._rest[crowd] = rest[~hit]
-        return rest[hit], similarity[hit], swapped[hit]
+        return possible[hit], similarity[hit], swapped[hit]
+
+    def is_spent(self, row: int) -> bool:
+        """Has the crowd of that row had all the comparisons it may cost?"""
+        crowd = int(self.of[row])
+        low, high = np.searchsorted(self.of, crowd), np.searchsorted(self.of, crowd, "right")
+        return self._spent[crowd] > WORK + WORK_EACH * int(high - low)
+
+    def _possible(self, leader: int, rest: Ints, threshold: float) -> Flags:
+        """Who could be similar on both sides, straight or turned round."""
+        text, pos = int(self.pairs.text[leader]), int(self.pairs.pos[leader])
+        ahead, behind = self.pairs.text[rest], self.pairs.pos[rest]
+        straight = self.sketches.possible(text, ahead, threshold) & self.sketches.possible(pos, behind, threshold)
+        if not self.pairs.symmetric[leader]:
+            return straight
+        turned = self.sketches.possible(text, behind, threshold) & self.sketches.possible(pos, ahead, threshold)
+        return straight | turned
 
 
-def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float) -> Walked:
+def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float, standing: int = 0) -> Walked:
     """Keeps each class of `steps` in turn, unless it is linked to, or in a crowd found to duplicate, one already kept.
+
+    The first `standing` of them are kept whatever they are.
 
     >>> edges = pl.DataFrame({"class_a": [0, 1], "class_b": [1, 2], "similarity": [0.9, 0.8], "swapped": [False, False]})
     >>> walk(np.array([0, 1, 2]), Links.of(edges, 3), None, 0.8).winner.tolist()
@@ -119,19 +139,21 @@ def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float) -> 
     if crowds is not None:
         crowds.gather(steps, rows)
     linked = (links.starts, links.other, links.weight, links.turned)
-    at = _walk(steps, 0, linked, rows, kept, told.winner, told.similarity, told.swapped)
+    at = _walk(steps, 0, standing, linked, rows, kept, told.winner, told.similarity, told.swapped)
     while at < len(steps) and crowds is not None:
         leader = int(steps[at])
         found, similarity, swapped = crowds.led_by(int(rows[leader]), told.winner >= 0, threshold)
         out = crowds.classes[found]
         told.winner[out], told.similarity[out], told.swapped[out] = leader, similarity, swapped
-        at = _walk(steps, at + 1, linked, rows, kept, told.winner, told.similarity, told.swapped)
+        if crowds.is_spent(int(rows[leader])):
+            rows[crowds.classes[crowds.of == crowds.of[rows[leader]]]] = -1
+        at = _walk(steps, at + 1, standing, linked, rows, kept, told.winner, told.similarity, told.swapped)
     return told
 
 
 @njit(nogil=True, cache=True)
 def _walk(  # type: ignore[no-untyped-def]
-    steps: Any, at: Any, linked: Any, crowded: Any, kept: Any, winner: Any, similarity: Any, swapped: Any
+    steps: Any, at: Any, standing: Any, linked: Any, crowded: Any, kept: Any, winner: Any, similarity: Any, swapped: Any
 ):
     """Walks on from place `at`; stops at a class of a crowd that is kept and gives its place, or the end."""
     starts, other, weight, turned = linked
@@ -140,6 +162,8 @@ def _walk(  # type: ignore[no-untyped-def]
         for e in range(starts[c], starts[c + 1]):
             if kept[other[e]] and weight[e] > similarity[c]:
                 winner[c], similarity[c], swapped[c] = other[e], weight[e], turned[e]
+        if at < standing:
+            winner[c], similarity[c], swapped[c] = -1, np.float32(-1), False
         kept[c] = winner[c] < 0
         if kept[c] and crowded[c] >= 0:
             return at

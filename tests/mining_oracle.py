@@ -180,7 +180,6 @@ class Oracle:
             q = self.find(corpus, text, False)
             g = self.g(corpus, "text", text)
             banned = self.known(g) | self.family_of[g]
-            twins = {key: i for r in rows for i, (_, _, key) in offers[r].items()}
             scores = (self.matrix @ self.vectors[q]).astype(np.float32)
             free = [
                 j

@@ -140,6 +140,18 @@ def test_a_threshold_edit_rewrites_no_text(manifests: Path, tmp_path: Path) -> N
     }
 
 
+def test_another_threshold_of_dedupe_signs_nothing(
+    manifests: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_rows(manifests, "two", [{"q": q["q"], "a": q["a"][1:]} for q in pairs()])
+    _, _, first = run(manifests, tmp_path)
+    monkeypatch.setattr("pipeline.dedupe.stage.sign_piece", None)
+    write_manifests(manifests, [], {"name": "small", "dedupe": {"threshold": 0.99}})
+    _, _, second = run(manifests, tmp_path)
+    assert {stage for (stage, _), entry in second.entries.items() if not entry.cached} == {"resolve", "assemble"}
+    assert [outcome.funnels["two"].kept for outcome in (first, second)] == [3, 8]
+
+
 def test_a_failing_corpus_leaves_a_named_gap_and_strict_fails(manifests: Path, tmp_path: Path) -> None:
     (manifests / "files" / "two.jsonl").unlink()
     path, _, outcome = run(manifests, tmp_path)

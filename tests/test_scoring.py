@@ -266,7 +266,7 @@ def test_a_finished_build_can_be_given(shared: tuple[Run, Made], run: Run) -> No
     made = run.make(base=base)
     assert made.outcome is None
     assert files(made.folder) == files(shared[1].folder)
-    with pytest.raises(UsageError, match="cannot be cut"):
+    with pytest.raises(UsageError, match="cannot be changed"):
         run.make(base=base, sample=3)
     with pytest.raises(UsageError, match="has no base"):
         run.make("small", base=base)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,6 @@ from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import SHORT, SKETCH, Bands, Keys, Signed, Slots, sign, slots
 from pipeline.minhash.keys import Hashes, Ints, kernel
 
-#: Chance that the sketch of a true pair at the least similarity is taken for that of an unlike pair.
-LOST = 1e-4
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 
 
@@ -31,20 +28,6 @@ class Plan:
     def of(cls, config: DedupeConfig) -> Plan:
         pair = Bands.reaching(config.floor * config.floor, config.num_perm, config.recall)
         return cls(pair, Bands.reaching(config.groups, max(pair.permutations, SKETCH)))
-
-
-def least_agreeing(similarity: float, sketches: int = 1) -> int:
-    """How many bits of so many sketches agree at least, between keys of that Jaccard, but for one pair in 1 / LOST.
-
-    >>> least_agreeing(0.6), least_agreeing(0.6, 2), least_agreeing(1.0)
-    (38, 84, 64)
-    """
-    share, bits, missed = (1 + similarity) / 2, SKETCH * sketches, 0.0
-    for agreeing in range(bits + 1):
-        missed += comb(bits, agreeing) * share**agreeing * (1 - share) ** (bits - agreeing)
-        if missed > LOST:
-            return agreeing
-    return bits
 
 
 def sign_piece(piece: Piece, config: DedupeConfig) -> None:

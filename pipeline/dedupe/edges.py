@@ -15,11 +15,11 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.dedupe.classes import Classes, pack_class
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
-from pipeline.dedupe.spread import Spread
 from pipeline.dedupe.texts import blocks, fetch
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import Pairs
 from pipeline.minhash.keys import Floats, Hashes, Ints
+from pipeline.spread import Spread
 
 _LOW = np.uint64(0xFFFFFFFF)
 

@@ -14,11 +14,11 @@ from pipeline.dedupe.classes import Classes
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.search import Candidates, search
-from pipeline.dedupe.spread import Spread
 from pipeline.dedupe.texts import blocks, fetch
 from pipeline.manifest.settings import DedupeConfig
-from pipeline.minhash import Compare, jaccard, lead, leaders
+from pipeline.minhash import Compare, Sketches, jaccard, lead, leaders
 from pipeline.minhash.keys import Floats, Ints, Keys, kernel
+from pipeline.spread import Spread
 
 _LOW = np.uint64(0xFFFFFFFF)
 
@@ -70,10 +70,14 @@ class _Joined:
 
     def load(self, some: Ints) -> Compare:
         keys, least = fetch(self.pieces, self.classes, some), self.config.groups
+        sketches = Sketches(keys)
 
         def compare(leader: int, rest: Ints) -> Floats:
-            one = np.full(len(rest), np.searchsorted(some, leader))
-            similarity = _similarity(keys, one, np.searchsorted(some, rest), least)
+            one, others = int(np.searchsorted(some, leader)), np.searchsorted(some, rest)
+            possible = sketches.possible(one, others, least)
+            others = others[possible]
+            similarity = np.zeros(len(rest))
+            similarity[possible] = _similarity(keys, np.full(len(others), one), others, least)
             hit = rest[similarity >= least]
             _union(self.root, np.full(len(hit), leader), hit)
             return similarity

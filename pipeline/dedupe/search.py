@@ -12,15 +12,15 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.dedupe.bands import Plan, gather_entries, gather_sides, least_agreeing, read_band
+from pipeline.dedupe.bands import Plan, gather_entries, gather_sides, read_band
 from pipeline.dedupe.classes import Numbers
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.meet import Entries, huge, meetings
 from pipeline.dedupe.pieces import Piece
-from pipeline.dedupe.spread import Spread
 from pipeline.manifest.settings import DedupeConfig
-from pipeline.minhash import Bands
+from pipeline.minhash import Bands, least_agreeing
 from pipeline.minhash.keys import Hashes
+from pipeline.spread import Spread
 
 #: What is looked for: near-duplicate pairs of classes, or of single keys.
 Which = Literal["pair", "side"]

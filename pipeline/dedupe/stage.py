@@ -12,15 +12,15 @@ import pyarrow as pa
 
 from pipeline.dedupe.bands import sign_piece
 from pipeline.dedupe.classes import Classes, classify
-from pipeline.dedupe.crowds import crowd_edges, write_crowds
+from pipeline.dedupe.crowds import write_crowds
 from pipeline.dedupe.edges import each_once, exact_edges, near_edges
 from pipeline.dedupe.groups import side_groups
 from pipeline.dedupe.pieces import SIDES, DedupeInput, Piece, cut, key_piece
 from pipeline.dedupe.search import search
-from pipeline.dedupe.spread import Here, Spread
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.record import shard_name
 from pipeline.shards import write_parquet
+from pipeline.spread import Here, Spread
 from pipeline.store import Receipt
 
 #: Positional: row i of classes shard s speaks of row i of text shard s.
@@ -55,9 +55,9 @@ def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, sprea
     sorted, each once. All depends on the records alone: not on their order, threads, shards or `spread`; nor on
     `threshold`, which only `resolve` knows. Returns counts.
 
-    Precision is exact: each edge is a true Jaccard on both sides. Recall is that of the bands, at least 0.999 at the
-    floor. Buckets too large to compare all by all form crowds: of these only edges to leaders are stored, and
-    `crowds.parquet` (CROWD_SCHEMA) holds their members' keys for `resolve` to compare in its own order.
+    Precision is exact: each edge is a true Jaccard on both sides. Recall is that of the bands, at least `recall` at the
+    floor but for those within a crowd, which hangs together by buckets too large to compare all by all: `crowds.parquet`
+    (CROWD_SCHEMA) holds the keys of its members, and `resolve` compares them in its own order.
 
     Memory: 16 bytes per distinct key, some 30 per record and one band; texts, band keys and candidates lie in a folder
     below `out` that is gone in the end (about 1.3 KB for a pair of 20 and 150 characters).
@@ -76,7 +76,6 @@ def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, sprea
         met = search(pieces, "pair", len(classes), config, work, spread)
         candidates, crowds = met.pairs, met.crowds
         near = near_edges(pieces, classes, candidates, config, work, spread)
-        near += crowd_edges(pieces, classes, crowds, config)
         root = side_groups(pieces, classes, near, config, work, spread)
         found += near
     edges = each_once(found)

@@ -11,7 +11,7 @@ positions in it, works in compiled kernels that release the GIL, and gives the s
 """
 
 from pipeline.minhash.keys import LONG, SHORT, Keys, jaccard
-from pipeline.minhash.leaders import Compare, lead, leaders
+from pipeline.minhash.leaders import LOOKS, WORK, WORK_EACH, Compare, Sketches, lead, leaders, least_agreeing
 from pipeline.minhash.pairs import Pairs
 from pipeline.minhash.signatures import (
     SKETCH,
@@ -28,18 +28,23 @@ from pipeline.minhash.signatures import (
 
 __all__ = [
     "LONG",
+    "LOOKS",
     "SHORT",
     "SKETCH",
+    "WORK",
+    "WORK_EACH",
     "Bands",
     "Compare",
     "Keys",
     "Pairs",
     "Signed",
+    "Sketches",
     "Slots",
     "band_parts",
     "jaccard",
     "lead",
     "leaders",
+    "least_agreeing",
     "permutations",
     "rows_per_band",
     "sign",

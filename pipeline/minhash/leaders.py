@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from math import comb
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.minhash.keys import Floats, Ints
+from pipeline.minhash.keys import LONG, Floats, Ints, Keys
+from pipeline.minhash.signatures import SKETCH, Bands, Slots, sign
 
-#: Comparisons a crowd may cost: so many, and so many for each member. Crowds of up to 264 are compared all by all.
-WORK, WORK_EACH = 1 << 16, 16
+#: Comparisons a crowd may cost: so many, and so many for each member. A look at two sketches is a part of one.
+WORK, WORK_EACH, LOOKS = 1 << 16, 16, 64
+#: Chance that the sketches of a true pair at the least similarity are taken for those of an unlike pair.
+LOST = 1e-4
 
 #: `compare(leader, others)`: records what it finds, gives the similarities.
 Compare = Callable[[int, Ints], Floats]
@@ -22,6 +27,39 @@ def leaders(size: int) -> int:
     (671, 16)
     """
     return WORK_EACH + WORK // max(size, 1)
+
+
+def least_agreeing(similarity: float, sketches: int = 1) -> int:
+    """How many bits of so many sketches agree at least, between keys of that Jaccard, but for one pair in 1 / LOST.
+
+    >>> least_agreeing(0.6), least_agreeing(0.6, 2), least_agreeing(1.0)
+    (38, 84, 64)
+    """
+    share, bits, missed = (1 + similarity) / 2, SKETCH * sketches, 0.0
+    for agreeing in range(bits + 1):
+        missed += comb(bits, agreeing) * share**agreeing * (1 - share) ** (bits - agreeing)
+        if missed > LOST:
+            return agreeing
+    return bits
+
+
+class Sketches:
+    """Sketches of keys of LONG characters and more, to leave out what cannot be similar; shorter ones are never left out."""
+
+    def __init__(self, keys: Keys) -> None:
+        self.long = keys.chars >= LONG
+        at = np.flatnonzero(self.long)
+        none = Bands(1, 1)
+        self.bits = np.zeros(len(keys), np.uint64)
+        self.bits[at] = sign(keys, Slots(at, np.full(len(at), 3, np.int8)), 1, none, none).sketch
+
+    def possible(self, one: int, others: Ints, similarity: float) -> npt.NDArray[np.bool_]:
+        """Which of the others could be that similar to `one`."""
+        if not self.long[one]:
+            return np.ones(len(others), np.bool_)
+        apart = np.bitwise_count(self.bits[others] ^ self.bits[one])
+        likely: npt.NDArray[np.bool_] = (apart <= SKETCH - least_agreeing(similarity)) | ~self.long[others]
+        return likely
 
 
 def lead(parts: Iterable[Ints], load: Callable[[Ints], Compare], most: int, least: float) -> None:

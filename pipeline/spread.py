@@ -7,8 +7,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numba
-
 
 class Spread(Protocol):
     """Calls `work(*part)` for every part and gives the results in order.
@@ -30,7 +28,9 @@ class Here:
     parts: int = 1
 
     def map(self, work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list[Any]:
-        threads = min(len(parts), int(numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
+        from numba import get_num_threads
+
+        threads = min(len(parts), int(get_num_threads()))
         if threads < 2:
             return [work(*part) for part in parts]
         with ThreadPoolExecutor(threads) as pool:
