@@ -25,7 +25,7 @@ import polars as pl
 import pyarrow as pa
 
 from benchmarks.measure import ROOT
-from pipeline.build import context_of
+from pipeline.context import context_of
 from pipeline.manifest.catalog import read_catalog
 from pipeline.steps import convert_step, fetch_step
 

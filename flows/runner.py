@@ -15,6 +15,7 @@ from prefect.states import Completed
 from prefect.task_runners import TaskRunner
 from prefect.tasks import Task
 
+from pipeline.context import Context
 from pipeline.encoding import Encoded
 from pipeline.errors import SourceError
 from pipeline.fetch import Moved
@@ -23,7 +24,6 @@ from pipeline.manifest.corpus import Corpus
 from pipeline.runner import Pending
 from pipeline.scoring import ScoringContext
 from pipeline.source import Fetched
-from pipeline.steps import Context
 from pipeline.store import Entry
 
 #: Seconds before each new try of a download; a third of jitter on top, so that many corpora do not knock at once.

@@ -9,21 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from pipeline.against import Against
-from pipeline.encoding import Encoders, encode_step, identify_step
+from pipeline.context import Context, known_as
+from pipeline.encoding import encode_step, identify_step
 from pipeline.errors import BuildError, CurationError
 from pipeline.ledger import Funnel, hold_counts
 from pipeline.manifest.benchmark import Benchmark
-from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
-from pipeline.manifest.lock import LOCK_NAME, LockedSource, read_lock
-from pipeline.manifest.recipe import Recipe, chosen
+from pipeline.manifest.recipe import Recipe
 from pipeline.runner import Pending, Runner
 from pipeline.steps import (
-    Context,
     as_fetched,
     assemble_step,
     consistency_step,
@@ -32,13 +28,12 @@ from pipeline.steps import (
     dedupe_step,
     fetch_step,
     index_step,
-    known_as,
     pool_step,
     protect_step,
     quality_step,
     resolve_step,
 )
-from pipeline.store import Entry, Store
+from pipeline.store import Entry
 
 #: Stages whose marks resolve reads, in order of precedence.
 MARKS = ("quality", "decontaminate", "consistency")
@@ -68,69 +63,6 @@ class Outcome:
     @property
     def corpora(self) -> list[str]:
         return [c.name for c in self.context.corpora if not any(g.corpus == c.name for g in self.gaps)]
-
-
-def context_of(
-    catalog: Catalog,
-    recipe: Recipe,
-    store: Path,
-    only: Sequence[str] = (),
-    sample: int | None = None,
-    *,
-    frozen: bool = False,
-    against: Path | None = None,
-) -> Context:
-    """All that the steps need to know, small enough to send to another process.
-
-    What the locks beside the manifests hold is used; with `frozen`, nothing else is. `against` is the folder of a build
-    that stands: whatever duplicates one of its records is dropped.
-
-    Raises CurationError where nothing would be built.
-    """
-    corpora = chosen(recipe, catalog.corpora)
-    unknown = sorted(set(only) - {c.name for c in corpora})
-    if unknown:
-        raise BuildError(
-            f"recipe {recipe.name}",
-            f"--only names {', '.join(unknown)}, not part of the recipe",
-            f"choose among: {', '.join(c.name for c in corpora)}",
-        )
-    corpora = [c for c in corpora if not only or c.name in only]
-    if not corpora:
-        raise BuildError(
-            f"recipe {recipe.name}", "it chooses no corpus", "loosen its `corpora`, or add manifests with --manifests"
-        )
-    wanted = set(recipe.decontaminate.benchmarks)
-    benchmarks = [b for _, b in sorted(catalog.benchmarks.items()) if wanted & {b.name, *b.suites}]
-    homes = {c.name: catalog.home("corpora", c.name) for c in corpora}
-    homes |= {f"benchmark:{b.name}": catalog.home("benchmarks", b.name) for b in benchmarks}
-    return Context(
-        recipe,
-        tuple(corpora),
-        tuple(benchmarks),
-        homes,
-        catalog.tombstones,
-        Store(store),
-        sample,
-        locks=_locks(corpora, benchmarks, homes),
-        encoders=_encoders(catalog, recipe),
-        frozen=frozen,
-        against=None if against is None else Against.open(against, catalog.corpora),
-    )
-
-
-def _encoders(catalog: Catalog, recipe: Recipe) -> Encoders:
-    name = recipe.consistency.encoder if recipe.consistency else None
-    return {name: (catalog.encoders[name], catalog.home("encoders", name))} if name else {}
-
-
-def _locks(
-    corpora: Sequence[Corpus], benchmarks: Sequence[Benchmark], homes: Mapping[str, Path]
-) -> dict[str, list[LockedSource]]:
-    """What the locks hold of these corpora and benchmarks: each folder of manifests has a lock of its own."""
-    read = {home: read_lock(home.parent / LOCK_NAME) for home in set(homes.values())}
-    locks = {known_as(c): read[homes[c.name]].corpora.get(c.name, []) for c in corpora}
-    return locks | {known_as(b): read[homes[known_as(b)]].benchmarks.get(b.name, []) for b in benchmarks}
 
 
 def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from pipeline.build import Outcome, build, context_of, count
+from pipeline.build import Outcome, build, count
+from pipeline.context import Context, context_of
 from pipeline.encoding import Encoded
 from pipeline.errors import UsageError
 from pipeline.fetch import Moved
@@ -20,7 +21,6 @@ from pipeline.report.progress import steps_of
 from pipeline.runner import Runner
 from pipeline.scoring import Scored, score_build, scoring_context, write_scored
 from pipeline.spread import Spread
-from pipeline.steps import Context
 
 
 class Listener(Protocol):

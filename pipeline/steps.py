@@ -7,71 +7,25 @@ imported, only inside the work itself: a build with nothing to do does not wait 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from pipeline import encoding
-from pipeline.against import Against, Standing
-from pipeline.encoding import Encoders, pool_entry
-from pipeline.fetch import Choice, Listener, fetch_first, silent
+from pipeline.against import Standing
+from pipeline.context import Context, known_as
+from pipeline.encoding import pool_entry
+from pipeline.fetch import Choice, fetch_first
 from pipeline.ledger import hold_counts
 from pipeline.licence import Rank, RowTerms, Terms, UseClass
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.corpus import Corpus, FileSet, Source
-from pipeline.manifest.lock import LockedSource
 from pipeline.manifest.recipe import Chosen, Recipe
 from pipeline.source import Fetched, SourceFile, Wanted
-from pipeline.spread import Spread
 from pipeline.store import Entry, Receipt, Store, stage_key
 from pipeline.weights import EncoderIdentity
 
 #: What of a corpus manifest decides the text; a change elsewhere (licence, grade, title) rewrites none.
 TEXT_FIELDS = {"name", "prompt", "symmetric", "script", "splits", "parts", "clean", "code_sides", "max_bad_rows"}
-
-
-@dataclass(frozen=True)
-class Context:
-    """All that steps need to know; small, and the same in every process.
-
-    `listen` hears of files being loaded, `encoded` of texts being encoded.
-    """
-
-    recipe: Recipe
-    corpora: tuple[Corpus, ...]
-    benchmarks: tuple[Benchmark, ...]
-    homes: Mapping[str, Path]
-    tombstones: frozenset[str]
-    store: Store
-    sample: int | None = None
-    rehearsal: bool = False
-    locks: Mapping[str, Sequence[LockedSource]] = field(default_factory=dict)
-    frozen: bool = False
-    against: Against | None = None
-    spread: Spread | None = None
-    encoders: Encoders = field(default_factory=dict)
-    listen: Listener = silent
-    encoded: encoding.Listener = encoding.silent
-
-    def rehearsed(self) -> Context:
-        """The same context, in which steps only work out their keys."""
-        return replace(self, rehearsal=True)
-
-    def heard_by(self, listen: Listener, encoded: encoding.Listener = encoding.silent) -> Context:
-        """The same context with listeners; what is sent to another process needs picklable ones."""
-        return replace(self, listen=listen, encoded=encoded)
-
-    def entry(
-        self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
-    ) -> Entry:
-        return entry_of(self.store, self.rehearsal, stage_key(stage, module, config, inputs), stage, work)
-
-
-def entry_of(store: Store, rehearsal: bool, key: str, stage: str, work: Callable[[Path], Receipt]) -> Entry:
-    """The entry of a key: found or made; a rehearsal gives one without files where there is none."""
-    if rehearsal:
-        return store.find(stage, key) or Entry(stage, key, store.path(stage, key), {}, {})
-    return store.run(stage, key, work)
 
 
 def fetch_step(context: Context, of: Corpus | Benchmark) -> Fetched:
@@ -87,11 +41,6 @@ def fetch_step(context: Context, of: Corpus | Benchmark) -> Fetched:
         offline=context.rehearsal,
         listen=context.listen,
     )
-
-
-def known_as(of: Corpus | Benchmark) -> str:
-    """The name of a corpus or benchmark where both stand side by side (a corpus `bq`, a benchmark `BQ`)."""
-    return of.name if isinstance(of, Corpus) else f"benchmark:{of.name}"
 
 
 def choices_of(of: Corpus | Benchmark) -> list[Choice]:

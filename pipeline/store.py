@@ -145,6 +145,12 @@ class Store:
             return None
         return Entry(stage, key, path, told["receipt"], told["files"], cached=True) if whole else None
 
+    def entry(self, stage: str, key: str, work: Work, *, rehearsal: bool) -> Entry:
+        """The entry of this key, as `run` gives it; in a rehearsal one without files where there is none yet."""
+        if rehearsal:
+            return self.find(stage, key) or Entry(stage, key, self.path(stage, key), {}, {})
+        return self.run(stage, key, work)
+
     def run(self, stage: str, key: str, work: Work) -> Entry:
         """The entry of this key: found, or made by `work(folder)`, which writes files and returns the receipt.
 

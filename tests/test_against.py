@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.build import Threads, build, context_of, count
+from pipeline.build import Threads, build, count
+from pipeline.context import context_of
 from pipeline.errors import BuildError
 from pipeline.manifest.catalog import read_catalog
 from pipeline.receipt import write_build

@@ -363,7 +363,8 @@ from pathlib import Path
 from pipeline.errors import CurationError
 from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.recipe import Recipe
-from pipeline.steps import Context, fetch_step, index_step
+from pipeline.steps import fetch_step, index_step
+from pipeline.context import Context
 from pipeline.store import Store
 
 catalog = read_catalog([])

@@ -16,7 +16,8 @@ from typing import Any
 import polars as pl
 import pytest
 
-from pipeline.build import build, context_of, count
+from pipeline.build import build, count
+from pipeline.context import context_of
 from pipeline.errors import BuildError, StoreError
 from pipeline.manifest.catalog import read_catalog
 from pipeline.receipt import write_build

@@ -17,8 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipeline.build import build, context_of, count
+from pipeline.build import build, count
 from pipeline.card import COLUMNS, SCORED, licence_mix, losses_of, render_attribution, render_card, size_category
+from pipeline.context import context_of
 from pipeline.ledger import STAGES, Funnel
 from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.corpus import Corpus

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.build import context_of
+from pipeline.context import context_of
 from pipeline.errors import NetworkError, SourceError
 from pipeline.fetch import Fetched, Wanted, fetch
 from pipeline.fetch.gdrive import explain

@@ -20,7 +20,8 @@ import stamina
 from rich.console import Console
 
 from flows.runner import Log
-from pipeline.build import build, context_of, count
+from pipeline.build import build, count
+from pipeline.context import context_of
 from pipeline.errors import NetworkError
 from pipeline.fetch import Listener, Moved, Wanted, fetch, transfer
 from pipeline.manifest.catalog import read_catalog

@@ -19,7 +19,8 @@ import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
 
-from pipeline.build import build, context_of, count
+from pipeline.build import build, count
+from pipeline.context import context_of
 from pipeline.manifest.catalog import read_catalog
 from pipeline.normalize import key_hash, match_key
 from pipeline.receipt import write_build

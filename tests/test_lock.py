@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pipeline.build import build as plain_build
-from pipeline.build import context_of
+from pipeline.context import context_of
 from pipeline.errors import CurationError, ManifestError, UsageError
 from pipeline.lock import lock
 from pipeline.manifest.catalog import read_catalog

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from selectolax.lexbor import LexborHTMLParser as Html
 
-from pipeline.build import Outcome, build, context_of, count
+from pipeline.build import Outcome, build, count
+from pipeline.context import context_of
 from pipeline.errors import UsageError
 from pipeline.manifest.catalog import read_catalog
 from pipeline.receipt import write_build

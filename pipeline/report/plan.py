@@ -8,8 +8,9 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.build import build, context_of
+from pipeline.build import build
 from pipeline.card import parts_of
+from pipeline.context import context_of
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe

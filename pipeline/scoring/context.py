@@ -12,7 +12,6 @@ from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe
 from pipeline.report.opened import Build
-from pipeline.steps import entry_of
 from pipeline.store import Entry, Receipt, Store, stage_key
 
 
@@ -43,7 +42,7 @@ class ScoringContext:
     def entry(
         self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
     ) -> Entry:
-        return entry_of(self.store, self.rehearsal, stage_key(stage, module, config, inputs), stage, work)
+        return self.store.entry(stage, stage_key(stage, module, config, inputs), work, rehearsal=self.rehearsal)
 
     def told(self, *prefixes: str) -> list[str]:
         """Names and sha256 of the base's files under these prefixes, in name order."""
