@@ -160,6 +160,8 @@ def ask(seed: int = 1) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             text = text[:2] + "，" + text[2:] + "。"
         # Every other one as the pair stands the other way round.
         labelled.append(label("ask", 2 * i + 1, *((text, other) if i % 2 else (other, text)), False))
+    # Held by `docs` too, which comes first in a common pool, under stricter terms.
+    records.append(record("ask", 160, "", "请问花呗怎样开通呢", "花呗能不能开通"))
     labelled.append(label("ask", 999, "满分在哪里", "五分的一对", None, 5.0))
     return records, labelled
 
@@ -214,7 +216,8 @@ def _mine(one: Mined, pool: list[Mined], half: int) -> None:
     held = {r["text_pos"] for other in pool for r in other.records} | {
         r["text"] for r in one.records if one.name == "ask"
     }
-    able = [i for i, text in enumerate(texts) if text in held and texts.index(text) == i]
+    # One number per text; of two pools that hold it, that of the later.
+    able = sorted({text: i for i, text in enumerate(texts) if text in held}.values())
     matches: dict[str, set[str]] = {}
     for a, b in [(r["text"], r["text_pos"]) for r in one.records] + [
         (r["text"], r["other"]) for r in one.labelled if r["label"] is not False

@@ -62,7 +62,7 @@ def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], re
     scale = float(max(golds.max(initial=1), records.max(initial=1)))
     rows = rows.with_columns(
         cosine=scores,
-        value=pl.coalesce(pl.col("score").cast(pl.Float64) / scale, pl.col("label").cast(pl.Float64)).clip(0, 1),
+        value=pl.coalesce(pl.col("score").cast(pl.Float64) / scale, pl.col("label").cast(pl.Float64)).clip(0),
         **{side: key_hash(match_key(rows[side])) for side in ("text", "other")},
     )
     judged = rows.drop_nulls(["cosine", "value"])
