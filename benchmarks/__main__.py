@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import json
 import os
 from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
 
 from benchmarks.measure import ONE_THREAD, Table
 
@@ -28,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("claims", nargs="*", metavar="CLAIM", help=f"of: {', '.join(CLAIMS)}; all of them if none")
     parser.add_argument("--pairs", type=int, help="another number of pairs for the named claims")
+    parser.add_argument("--json", type=Path, help="write the tables to this file as well")
     given = parser.parse_args(arguments)
     if unknown := sorted(set(given.claims) - set(CLAIMS)):
         parser.error(f"no such claim: {', '.join(unknown)}; choose among: {', '.join(CLAIMS)}")
@@ -39,6 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     for name in given.claims or CLAIMS:
         run = importlib.import_module(f"benchmarks.{name}").run
         tables.append(run() if given.pairs is None else run(pairs=given.pairs))
+    if given.json:
+        given.json.write_text(
+            json.dumps([asdict(table) for table in tables], ensure_ascii=False, indent=1) + "\n", "utf-8"
+        )
     judged = sum(row.holds is not None for table in tables for row in table.rows)
     below = [f"{table.title.split(':')[0]}: {what}" for table in tables for what in table.below]
     print(f"{judged - len(below)} of {judged} bars hold" + (f"; below: {', '.join(below)}" if below else ""))

@@ -8,13 +8,27 @@ from collections.abc import Sequence
 import datasketch
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 import string_oracle
 import xxhash
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.minhash import Keys, Slots, band_parts, jaccard, permutations, rows_per_band, signatures, slots
+from pipeline.errors import FormatError
+from pipeline.minhash import (
+    SKETCH,
+    Bands,
+    Keys,
+    Slots,
+    band_parts,
+    jaccard,
+    permutations,
+    rows_per_band,
+    sign,
+    signatures,
+    slots,
+)
 
 TEXTS = [
     "",
@@ -112,7 +126,7 @@ def test_traits_part(a: str, b: str) -> None:
 
 
 @pytest.mark.parametrize(("num_perm", "seed"), [(128, 1), (256, 7), (50, 3)])
-@pytest.mark.parametrize("k", [2, 3])
+@pytest.mark.parametrize("k", [2, 3, 4, 5])
 def test_signatures_are_those_of_datasketch(k: int, num_perm: int, seed: int) -> None:
     keys = keys_of(TEXTS)
     found = signatures(keys, Slots(np.arange(len(TEXTS)), np.full(len(TEXTS), k, np.int8)), num_perm, seed)
@@ -121,10 +135,15 @@ def test_signatures_are_those_of_datasketch(k: int, num_perm: int, seed: int) ->
 
 
 @settings(deadline=None)  # the first call compiles
-@given(st.lists(st.text(max_size=40), min_size=1, max_size=4), st.sampled_from([2, 3]))
-def test_signatures_of_any_text_are_those_of_datasketch(texts: list[str], k: int) -> None:
-    found = signatures(keys_of(texts), Slots(np.arange(len(texts)), np.full(len(texts), k, np.int8)), 16, 1)
-    assert (found == [sketch(text, k, 16, 1).hashvalues for text in texts]).all()
+@given(
+    st.lists(st.text(max_size=40) | st.text("甲乙a1é\u0301😀👩\u200d", max_size=40), min_size=1, max_size=4),
+    st.integers(2, 5),
+    st.sampled_from([64, 128, 256]),
+    st.integers(0, 2**32 - 1),
+)
+def test_signatures_of_any_text_are_those_of_datasketch(texts: list[str], k: int, num_perm: int, seed: int) -> None:
+    found = signatures(keys_of(texts), Slots(np.arange(len(texts)), np.full(len(texts), k, np.int8)), num_perm, seed)
+    assert (found == [sketch(text, k, num_perm, seed).hashvalues for text in texts]).all()
 
 
 def test_permutations_are_those_of_datasketch() -> None:
@@ -209,3 +228,56 @@ def test_keys_take_slices_and_another_order() -> None:
     assert keys.chars.tolist() == [len(TEXTS[i]) for i in (7, 4, 9)]
     assert keys.hashes.tolist() == [3, 0, 5]
     assert len(Keys.of(pl.Series([], dtype=pl.String), hashes[:0])) == 0
+
+
+@settings(deadline=None)
+@given(st.lists(st.none() | LETTERS, max_size=8), st.integers(0, 3), st.integers(0, 8))
+def test_keys_take_any_arrow_layout(texts: list[str | None], low: int, size: int) -> None:
+    plain = [text or "" for text in texts[low : low + size]]
+    hashes = np.zeros(len(plain), np.uint64)
+    expected = Keys.of(pl.Series(plain, dtype=pl.String), hashes)
+    for kind in (pa.string(), pa.large_string(), pa.string_view()):
+        column = pa.array(texts, kind)
+        layouts = [column.slice(low, size), pa.chunked_array([column[:2], column[2:]], kind).slice(low, size)]
+        for layout in [*layouts, pl.Series(layouts[1], dtype=pl.String)]:
+            found = Keys.of(layout, hashes)
+            assert [bytes(found.data[a:b]).decode() for a, b in zip(found.start, found.end, strict=True)] == plain
+            assert (found.traits == expected.traits).all() and (found.chars == expected.chars).all()
+
+
+def test_lone_surrogates_are_refused() -> None:
+    offsets, data = pa.py_buffer(np.array([0, 3], np.int64)), pa.py_buffer(b"\xed\xa0\x80")
+    with pytest.raises(FormatError, match="lone surrogates"):
+        Keys.of(pa.LargeStringArray.from_buffers(1, offsets, data), np.zeros(1, np.uint64))
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(LETTERS, min_size=1, max_size=6), st.sampled_from([0.5, 0.6, 0.8]))
+def test_what_signing_asks_for_is_measured_the_same(texts: list[str], similarity: float) -> None:
+    keys = keys_of(texts)
+    light = Keys.to_sign(keys.data, keys.start, keys.end, keys.hashes, similarity)
+    assert (light.chars == keys.chars).all() and (light.traits == keys.traits).all()
+    every = np.arange(len(texts))
+    one, two = (slots(measured, every, similarity) for measured in (keys, light))
+    assert one.at.tolist() == two.at.tolist() and one.k.tolist() == two.k.tolist()
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(LETTERS, min_size=2, max_size=6, unique=True), st.sampled_from([64, 128]))
+def test_one_signing_gives_bands_and_sketch(texts: list[str], num_perm: int) -> None:
+    keys = keys_of(texts)
+    chosen = slots(keys, np.arange(len(texts)), 0.6)
+    pair, side = Bands(2, 20), Bands(4, 13)
+    signed = sign(keys, chosen, 1, pair, side)
+    rows = signatures(keys, chosen, SKETCH, 1)
+    for i in range(len(chosen)):
+        for j in range(i):
+            alike = chosen.k[i] == chosen.k[j] > 0 and keys.traits[chosen.at[i]] == keys.traits[chosen.at[j]]
+            for found, bands in ((signed.pair, pair), (signed.side, side)):
+                for band in range(bands.count):
+                    some = slice(band, bands.permutations, bands.count)
+                    same = (rows[i, some] == rows[j, some]).all()
+                    assert (found[i, band] == found[j, band]) == bool(alike and same)
+            if chosen.k[i] == chosen.k[j] > 0:
+                agreeing = SKETCH - int(np.bitwise_count(signed.sketch[i] ^ signed.sketch[j]))
+                assert agreeing >= (rows[i] == rows[j]).sum()

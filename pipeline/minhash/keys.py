@@ -21,6 +21,8 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
+from pipeline.errors import FormatError
+
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
@@ -66,8 +68,11 @@ class Keys:
     traits: Hashes
 
     @classmethod
-    def of(cls, keys: pl.Series | pa.LargeStringArray, hashes: Hashes, order: Ints | None = None) -> Keys:
-        """Measures `keys` (no nulls); with `order`, position i is `keys[order[i]]` (no text moves), `hashes` as `keys`."""
+    def of(cls, keys: pl.Series | pa.Array | pa.ChunkedArray, hashes: Hashes, order: Ints | None = None) -> Keys:
+        """Measures strings of any Arrow layout; a null counts as empty.
+
+        With `order`, position i is `keys[order[i]]` (no text moves); `hashes` stand as `keys` do.
+        """
         data, offsets = _buffers(keys)
         picked = slice(None) if order is None else order
         # Copies: numba compiles anew for arrays that may not be written, as those over Arrow memory.
@@ -132,11 +137,25 @@ def in_blocks(n: int, work: Callable[[int, int], Any], block: int) -> None:
             done.result()
 
 
-def _buffers(keys: pl.Series | pa.LargeStringArray) -> tuple[Bytes, Ints]:
-    """UTF-8 bytes and n + 1 offsets of a string column, without a copy where it already is large_string."""
-    column = keys.to_arrow() if isinstance(keys, pl.Series) else keys
+def _buffers(keys: pl.Series | pa.Array | pa.ChunkedArray) -> tuple[Bytes, Ints]:
+    """UTF-8 bytes and n + 1 offsets of a string column, without a copy where it already is large_string.
+
+    Raises FormatError where bytes from elsewhere are no UTF-8; polars never lets such in.
+    """
+    column: Any = keys.rechunk().to_arrow() if isinstance(keys, pl.Series) else keys
+    if isinstance(column, pa.ChunkedArray):
+        column = pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
+    if not isinstance(keys, pl.Series):
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid:
+            raise FormatError(
+                "keys", "a text is no valid UTF-8; lone surrogates are the usual cause", "mend or drop such texts"
+            ) from None
     if column.type != pa.large_string():
         column = column.cast(pa.large_string())
+    if column.null_count:
+        column = column.fill_null("")
     _, offsets, data = column.buffers()
     if offsets is None or len(column) == 0:
         return np.frombuffer(b"", np.uint8), np.zeros(1, np.int64)
