@@ -57,14 +57,18 @@ def ngrams(texts: Sequence[str], dimension: int = 96, salt: str = "") -> np.ndar
     return rows.astype(np.float16)
 
 
-def build(folder: Path, corpora: Sequence[Corpus], *, two_sided: bool = False, shard_rows: int = 1000, salt: str = "") -> Made:
+def build(
+    folder: Path, corpora: Sequence[Corpus], *, two_sided: bool = False, shard_rows: int = 1000, salt: str = ""
+) -> Made:
     made = Made([], [], {}, {}, {}, {})
     texts = {c.name: _text_rows(c) for c in corpora}
     for c in corpora:
         (folder / c.name).mkdir(parents=True)
         write_parquet(folder / c.name / "text.parquet", _table(texts[c.name], TEXT_SCHEMA))
     (folder / "dedupe").mkdir()
-    inputs = [DedupeInput(c.name, [folder / c.name / "text.parquet"], c.symmetric, c.near, c.code_sides) for c in corpora]
+    inputs = [
+        DedupeInput(c.name, [folder / c.name / "text.parquet"], c.symmetric, c.near, c.code_sides) for c in corpora
+    ]
     dedupe(inputs, folder / "dedupe", DedupeConfig())
     classes = {c.name: pl.read_parquet(folder / "dedupe/classes" / c.name / "*.parquet") for c in corpora}
     clusters = _clusters(pl.read_parquet(folder / "dedupe/edges.parquet"), classes)

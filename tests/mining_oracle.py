@@ -22,7 +22,9 @@ def _key(text: str, code: bool) -> int:
 class Oracle:
     """`corpora` are all of the build, `pool` names those that are searched together."""
 
-    def __init__(self, made: Made, corpora: list[Corpus], pool: list[str], code: dict[str, frozenset[str]] | None = None):
+    def __init__(
+        self, made: Made, corpora: list[Corpus], pool: list[str], code: dict[str, frozenset[str]] | None = None
+    ):
         self.made, self.corpora, self.pool = made, {c.name: c for c in corpora}, pool
         self.group: dict[int, int] = {}
         for frame in made.evidence.values():
@@ -58,16 +60,12 @@ class Oracle:
         clusters: dict[int, set[int]] = defaultdict(set)
         self.clusters_of: dict[int, set[int]] = defaultdict(set)
         for name, c in self.corpora.items():
-            pairs = [
-                (self.g(name, "text", p["text"]), self.g(name, "text_pos", p["text_pos"])) for p in c.pairs
-            ]
+            pairs = [(self.g(name, "text", p["text"]), self.g(name, "text_pos", p["text_pos"])) for p in c.pairs]
             for (a, b), cluster in zip(pairs, self.made.evidence[name]["cluster"].to_list(), strict=True):
                 clusters[cluster] |= {a, b}
                 self.clusters_of[a].add(cluster)
                 self.clusters_of[b].add(cluster)
-            pairs += [
-                (self.g(name, "text", t), self.g(name, "text_pos", o)) for t, o, label in c.labelled if label
-            ]
+            pairs += [(self.g(name, "text", t), self.g(name, "text_pos", o)) for t, o, label in c.labelled if label]
             for a, b in pairs:
                 for one, two in ((a, b), (b, a)):
                     self.partners[one].add(two)
@@ -154,37 +152,50 @@ class Oracle:
         for p in c.pairs:
             if p.get("removed"):
                 continue
-            mine = {self.find(corpus, n, True): ("shipped", self.g(corpus, "text_pos", n), self.keys[corpus, "text_pos", n]) for n in p.get("text_neg", [])}
+            mine = {
+                self.find(corpus, n, True): ("shipped", self.g(corpus, "text_pos", n), self.keys[corpus, "text_pos", n])
+                for n in p.get("text_neg", [])
+            }
             for n, document in no[self.keys[corpus, "text", p["text"]]]:
                 side = "text_pos" if document else "text"
                 mine[self.find(corpus, n, document)] = ("labelled", self.g(corpus, side, n), self.keys[corpus, side, n])
             out.append(mine)
         return out
 
-    def mine(self, corpus: str, rule: RuleConfig, keep: int) -> tuple[float, list[dict], dict[int, list[tuple[int, float, int]]]]:
-        """(mu, per kept record what PAIR_SCHEMA says and the negatives chosen (top sampling), candidates of each text)."""
+    def mean(self, corpus: str) -> float:
+        """The cosine of a text and a candidate, on average over all of both."""
+        texts = {p["text"] for p in self.corpora[corpus].pairs if not p.get("removed")}
+        queries = sorted({self.find(corpus, t, False) for t in texts})
+        return float(self.vectors[queries].mean(axis=0) @ self.matrix.mean(axis=0))
+
+    def mine(
+        self, corpus: str, rule: RuleConfig, keep: int, mu: float
+    ) -> tuple[list[dict], dict[int, list[tuple[int, float, int]]]]:
+        """(per kept record what PAIR_SCHEMA says and the negatives chosen (top sampling), candidates of each text)."""
         c = self.corpora[corpus]
         pairs = [p for p in c.pairs if not p.get("removed")]
         offers = self.offers(corpus)
         by_text: dict[str, list[int]] = defaultdict(list)
         for i, p in enumerate(pairs):
             by_text[p["text"]].append(i)
-        queries = sorted({self.find(corpus, t, False) for t in by_text})
-        mu = float(self.vectors[queries].mean(axis=0) @ self.matrix.mean(axis=0))
         records: list[dict] = [{} for _ in pairs]
         stored = {}
         for text, rows in by_text.items():
             q = self.find(corpus, text, False)
             g = self.g(corpus, "text", text)
             banned = self.known(g) | self.family_of[g]
-            twins = {key: i for r in rows for i, (_, _, key) in offers[r].items()}
+            spelled = {(key, i) for r in rows for i, (_, _, key) in offers[r].items()}
+            keys = {key for key, _ in spelled}
             scores = (self.matrix @ self.vectors[q]).astype(np.float32)
-            free = [
+            order = [
                 j
-                for j, (i, group, key) in enumerate(self.candidates)
-                if group not in banned and not any(offers[r].get(o, ("", 0, None))[2] == key and o != i for r in rows for o in offers[r])
+                for j in np.argsort(-scores, kind="stable").tolist()
+                if self.candidates[j][1] not in banned
+                and not (
+                    self.candidates[j][2] in keys
+                    and any(k == self.candidates[j][2] and i != self.candidates[j][0] for k, i in spelled)
+                )
             ]
-            order = sorted(free, key=lambda j: (-scores[j], j))
             listed = [(self.candidates[j][0], float(scores[j]), rank) for rank, j in enumerate(order, 1)]
             told = {rank for _, _, rank in listed[:keep]}
             for r in rows:
@@ -202,13 +213,16 @@ class Oracle:
                 told |= {rank for _, _, rank in eligible[: rule.negatives]}
                 ids = {i for _, i, _ in given}
                 mined = [
-                    f for f in eligible
+                    f
+                    for f in eligible
                     if f[0] not in ids and rule.first <= f[2] and (rule.last is None or f[2] <= rule.last)
                 ][: max(rule.negatives - len(given), 0)]
                 records[r] = {
-                    "text": q, "pos": pos, "score_pos": float(score_pos),
+                    "text": q,
+                    "pos": pos,
+                    "score_pos": float(score_pos),
                     "given": [(i, origin, float(-s)) for s, i, origin in given],
                     "chosen": [i for _, i, _ in given][: rule.negatives] + [i for i, _, _ in mined],
                 }
             stored[q] = [f for f in listed if f[2] in told]
-        return mu, records, stored
+        return records, stored
