@@ -162,32 +162,40 @@ class Oracle:
             out.append(mine)
         return out
 
+    def mean(self, corpus: str) -> float:
+        """The cosine of a text and a candidate, on average over all of both."""
+        texts = {p["text"] for p in self.corpora[corpus].pairs if not p.get("removed")}
+        queries = sorted({self.find(corpus, t, False) for t in texts})
+        return float(self.vectors[queries].mean(axis=0) @ self.matrix.mean(axis=0))
+
     def mine(
-        self, corpus: str, rule: RuleConfig, keep: int
-    ) -> tuple[float, list[dict], dict[int, list[tuple[int, float, int]]]]:
-        """(mu, per kept record what PAIR_SCHEMA says and the negatives chosen (top sampling), candidates of each text)."""
+        self, corpus: str, rule: RuleConfig, keep: int, mu: float
+    ) -> tuple[list[dict], dict[int, list[tuple[int, float, int]]]]:
+        """(per kept record what PAIR_SCHEMA says and the negatives chosen (top sampling), candidates of each text)."""
         c = self.corpora[corpus]
         pairs = [p for p in c.pairs if not p.get("removed")]
         offers = self.offers(corpus)
         by_text: dict[str, list[int]] = defaultdict(list)
         for i, p in enumerate(pairs):
             by_text[p["text"]].append(i)
-        queries = sorted({self.find(corpus, t, False) for t in by_text})
-        mu = float(self.vectors[queries].mean(axis=0) @ self.matrix.mean(axis=0))
         records: list[dict] = [{} for _ in pairs]
         stored = {}
         for text, rows in by_text.items():
             q = self.find(corpus, text, False)
             g = self.g(corpus, "text", text)
             banned = self.known(g) | self.family_of[g]
+            spelled = {(key, i) for r in rows for i, (_, _, key) in offers[r].items()}
+            keys = {key for key, _ in spelled}
             scores = (self.matrix @ self.vectors[q]).astype(np.float32)
-            free = [
+            order = [
                 j
-                for j, (i, group, key) in enumerate(self.candidates)
-                if group not in banned
-                and not any(offers[r].get(o, ("", 0, None))[2] == key and o != i for r in rows for o in offers[r])
+                for j in np.argsort(-scores, kind="stable").tolist()
+                if self.candidates[j][1] not in banned
+                and not (
+                    self.candidates[j][2] in keys
+                    and any(k == self.candidates[j][2] and i != self.candidates[j][0] for k, i in spelled)
+                )
             ]
-            order = sorted(free, key=lambda j: (-scores[j], j))
             listed = [(self.candidates[j][0], float(scores[j]), rank) for rank, j in enumerate(order, 1)]
             told = {rank for _, _, rank in listed[:keep]}
             for r in rows:
@@ -217,4 +225,4 @@ class Oracle:
                     "chosen": [i for _, i, _ in given][: rule.negatives] + [i for i, _, _ in mined],
                 }
             stored[q] = [f for f in listed if f[2] in told]
-        return mu, records, stored
+        return records, stored

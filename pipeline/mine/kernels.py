@@ -7,26 +7,42 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 #: Columns looked at together: a row of scores is skipped in such strides while nothing in it is good enough.
-STRIDE = 64
+STRIDE = 32
 
 
 @njit(nogil=True)
-def _put(scores, at, score, place):  # type: ignore[no-untyped-def]
-    """Replace the root of a heap whose root is its worst: the lowest score, of equal ones the highest place."""
-    n = scores.shape[0]
-    i = 0
-    while True:
-        child = 2 * i + 1
-        if child >= n:
-            break
-        other = child + 1
-        if other < n and (scores[other] < scores[child] or (scores[other] == scores[child] and at[other] > at[child])):
-            child = other
-        if scores[child] > score or (scores[child] == score and at[child] < place):
-            break
-        scores[i], at[i] = scores[child], at[child]
-        i = child
-    scores[i], at[i] = score, place
+def _shrink(scores, at, held, worst, row, size):  # type: ignore[no-untyped-def]
+    """Keep the best `size` of a row's list, of equal ones the first; `worst` tells the least score that stays."""
+    n = held[row]
+    if n <= size:
+        return
+    least = np.partition(scores[row, :n], n - size)[n - size]
+    equal = size
+    for i in range(n):
+        equal -= scores[row, i] > least
+    kept = 0
+    for i in range(n):
+        if scores[row, i] > least or (scores[row, i] == least and equal > 0):
+            equal -= scores[row, i] == least
+            scores[row, kept], at[row, kept] = scores[row, i], at[row, i]
+            kept += 1
+    held[row], worst[row] = kept, least
+
+
+@njit(nogil=True)
+def _put(scores, at, held, worst, row, size, score, place):  # type: ignore[no-untyped-def]
+    n = held[row]
+    scores[row, n], at[row, n] = score, place
+    held[row] = n + 1
+    if n + 1 == scores.shape[1]:
+        _shrink(scores, at, held, worst, row, size)
+
+
+@njit(nogil=True, cache=True)
+def shrink(scores, at, held, worst, size, lo, hi):  # type: ignore[no-untyped-def]
+    for row in range(lo, hi):
+        _shrink(scores, at, held, worst, row, size)
+        at[row, held[row] :] = -1
 
 
 @njit(nogil=True, cache=True)
@@ -50,40 +66,38 @@ def strike_above(scores, second, reach, lo, hi):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def nearest(scores, first, top_scores, top_at, lo, hi):  # type: ignore[no-untyped-def]
-    """Take a block of scores into the heaps of the best, one heap a row."""
+def scan(scores, first, top, size, low_of, reach, low, low_size, above, lo, hi):  # type: ignore[no-untyped-def]
+    """Take rows lo..hi of a block of scores that begins at candidate `first` into lists.
+
+    top: one list a row, of the best `size`. low: lists `low_of[r]:low_of[r + 1]` are those of row r, each of the best
+    `low_size` of at most `reach[q]`; `above[q]` counts what lies above.
+    """
+    top_scores, top_at, top_held, top_worst = top
+    low_scores, low_at, low_held, low_worst = low
+    width = scores.shape[1]
     for r in range(lo, hi):
         row = scores[r]
-        for begin in range(0, row.shape[0], STRIDE):
-            end = min(begin + STRIDE, row.shape[0])
-            worst = top_scores[r, 0]
+        for begin in range(0, width, STRIDE):
+            # What is not above all of these concerns no list and no count.
+            worst = top_worst[r]
+            for q in range(low_of[r], low_of[r + 1]):
+                worst = min(worst, low_worst[q])
+            end = min(begin + STRIDE, width)
             some = False
             for j in range(begin, end):
                 some |= row[j] > worst
-            if some:
-                for j in range(begin, end):
-                    if row[j] > top_scores[r, 0]:
-                        _put(top_scores[r], top_at[r], row[j], first + j)
-
-
-@njit(nogil=True, cache=True)
-def nearest_below(scores, first, owner, reach, low_scores, low_at, above, lo, hi):  # type: ignore[no-untyped-def]
-    """The same for the best of at most `reach[q]` of row `owner[q]`; `above[q]` counts what lies above."""
-    for q in range(lo, hi):
-        row, most = scores[owner[q]], reach[q]
-        for begin in range(0, row.shape[0], STRIDE):
-            end = min(begin + STRIDE, row.shape[0])
-            worst = low_scores[q, 0]
-            some = False
-            over = np.int32(0)
+            if not some:
+                continue
             for j in range(begin, end):
-                some |= (row[j] > worst) & (row[j] <= most)
-                over += np.int32(row[j] > most)
-            above[q] += over
-            if some:
-                for j in range(begin, end):
-                    if low_scores[q, 0] < row[j] <= most:
-                        _put(low_scores[q], low_at[q], row[j], first + j)
+                score = row[j]
+                if score > worst:
+                    if score > top_worst[r]:
+                        _put(top_scores, top_at, top_held, top_worst, r, size, score, first + j)
+                    for q in range(low_of[r], low_of[r + 1]):
+                        if score > reach[q]:
+                            above[q] += 1
+                        elif score > low_worst[q]:
+                            _put(low_scores, low_at, low_held, low_worst, q, low_size, score, first + j)
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})

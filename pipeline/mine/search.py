@@ -1,11 +1,11 @@
 """Exact search: the nearest candidates of every text, none of them banned, and the nearest that the rule finds eligible.
 
 A block of queries meets a block of candidates in one float32 matrix product; a compiled loop strikes the bans out of the
-product while it lies in the cache, and hands what is left to one heap a row. A few more than asked are kept, scored
+product while it lies in the cache, and hands what is left to one list a row. A few more than asked are kept, scored
 again in float64, and ordered by that, ties by id: so the result does not depend on blocks, threads or the BLAS. Where a
 float32 rounding error could have kept a candidate out, that text is searched again in float64, slowly; it is rare.
 
-The heap of eligible ones works alongside: the texts whose first `keep` hold too few get theirs in the same pass.
+The list of eligible ones works alongside: the texts whose first `keep` hold too few get theirs in the same pass.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from pipeline.minhash.keys import in_blocks
 
 Matrix = npt.NDArray[np.float32]
 Limits = npt.NDArray[np.float64]
-#: Queries and candidates that meet in one product: 64 MiB of scores.
-ROWS, COLUMNS = 2048, 8192
+#: Queries and candidates that meet in one product: 16 MiB of scores.
+ROWS, COLUMNS = 1024, 4096
+#: Rows that one thread takes at a time.
+CHUNK = 64
 #: How many more than asked are scored again.
 SLACK, SLACK_ELIGIBLE = 28, 9
 #: Candidates up to this size stay in memory as float32; more are read from the vectors' files, block by block.
@@ -83,7 +85,7 @@ class Side:
         out = np.empty(at.shape, np.float32)
         if self._held is not None:
             matrix = self._held
-            in_blocks(len(at), lambda lo, hi: kernels.cosines(left, matrix, at, out, lo, hi), 128)
+            in_blocks(len(at), lambda lo, hi: kernels.cosines(left, matrix, at, out, lo, hi), CHUNK)
             return out
         step = max(1, _GATHERED // max(at.shape[1] * self.dimension, 1))
         for lo in range(0, len(at), step):
@@ -102,7 +104,7 @@ class Side:
 
 
 def _cosines(left: Matrix, rows: Matrix, places: Ints, out: Scores) -> None:
-    in_blocks(len(places), lambda a, b: kernels.cosines(left, rows, places, out, a, b), 128)
+    in_blocks(len(places), lambda a, b: kernels.cosines(left, rows, places, out, a, b), CHUNK)
 
 
 class Veto(NamedTuple):
@@ -156,39 +158,32 @@ class Search:
 
     def _by_products(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
         n, error = len(rows), self._error
-        top, low = _Heaps.of(n, self.wanted.keep + SLACK), _Heaps.of(len(owner), self.wanted.eligible + SLACK_ELIGIBLE)
         reach = (limits + error).astype(np.float32)
-        above, cursor = np.zeros(len(owner), np.int64), bans.offsets[:-1].copy()
+        taking = _Taking(bans, self.wanted.keep + SLACK, owner, reach, self.wanted.eligible + SLACK_ELIGIBLE)
         other = self.veto.queries.take(rows) if self.veto else None
         for first, scores in self._products(left, self.candidates):
             if self.veto and other is not None:
                 block = self.veto.candidates.block(first, first + scores.shape[1])
                 second, most = other @ block.T, (self.veto.limits[rows] + error).astype(np.float32)
-                in_blocks(n, lambda a, b: kernels.strike_above(scores, second, most, a, b), 128)  # noqa: B023
-            in_blocks(n, lambda a, b: kernels.strike(scores, first, bans.offsets, bans.items, cursor, a, b), 128)  # noqa: B023
-            in_blocks(n, lambda a, b: kernels.nearest(scores, first, top.scores, top.at, a, b), 128)  # noqa: B023
-            in_blocks(
-                len(owner),
-                lambda a, b: kernels.nearest_below(scores, first, owner, reach, low.scores, low.at, above, a, b),  # noqa: B023
-                128,
-            )
-        best, sure = self._best(left, rows, top, self.wanted.keep)
-        eligible, sure_too = self._eligible(left, rows, owner, limits, low, above)
+                in_blocks(n, lambda a, b: kernels.strike_above(scores, second, most, a, b), CHUNK)  # noqa: B023
+            taking.block(first, scores)
+        best, sure = self._best(left, rows, *taking.best())
+        eligible, sure_too = self._eligible(left, rows, owner, limits, taking)
         sure[owner[~sure_too]] = False
         return [part.where(sure[part.row]) for part in (best, eligible)], np.flatnonzero(~sure)
 
     def _by_signs(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
         n, keep = len(rows), self.wanted.keep
-        top = _Heaps.of(n, min(max(SIGNS * keep, 400), max(len(self.candidates), 1)))
-        cursor = bans.offsets[:-1].copy()
+        size = min(max(SIGNS * keep, 400), max(len(self.candidates), 1))
+        nothing = np.zeros(0, np.int64)
+        taking = _Taking(bans, size, nothing, nothing.astype(np.float32), 1)
         signs = Side(_Held(left), np.arange(n), left.shape[1]).signs(0, n)
         for first in range(0, len(self.candidates), COLUMNS):
             words = self.candidates.signs(first, min(first + COLUMNS, len(self.candidates)))
             scores = np.empty((n, len(words)), np.float32)
-            in_blocks(n, lambda a, b: kernels.agreement(signs, words, scores, a, b), 128)  # noqa: B023
-            in_blocks(n, lambda a, b: kernels.strike(scores, first, bans.offsets, bans.items, cursor, a, b), 128)  # noqa: B023
-            in_blocks(n, lambda a, b: kernels.nearest(scores, first, top.scores, top.at, a, b), 128)  # noqa: B023
-        ordered = self._ordered(left, rows, np.arange(n), top.at)
+            in_blocks(n, lambda a, b: kernels.agreement(signs, words, scores, a, b), CHUNK)  # noqa: B023
+            taking.block(first, scores)
+        ordered = self._ordered(left, rows, np.arange(n), taking.best()[0])
         scores, at = unpack(ordered)
         found = at >= 0
         parts = [lines(found & (np.arange(at.shape[1]) < keep), scores, at)]
@@ -217,7 +212,7 @@ class Search:
             yield first, scores
 
     def _ordered(self, left: Matrix, rows: Ints, owner: Ints, at: Ints) -> Packed:
-        """uint64 [len(owner), m], ascending: score and place of what stands in each heap, the vetoed ones taken out."""
+        """uint64 [len(owner), m], ascending: score and place of what stands in each list, the vetoed ones taken out."""
         scores = self.candidates.cosines(left[owner], at)
         valid = at >= 0
         if self.veto:
@@ -225,32 +220,31 @@ class Search:
             valid &= second <= self.veto.limits[rows[owner]][:, None]
         return np.sort(pack(scores, np.where(valid, at, -1)), axis=1)
 
-    def _best(self, left: Matrix, rows: Ints, top: _Heaps, keep: int) -> tuple[Part, Bools]:
-        scores, at = unpack(self._ordered(left, rows, np.arange(len(rows)), top.at))
+    def _best(self, left: Matrix, rows: Ints, at: Ints, worst: Scores) -> tuple[Part, Bools]:
+        keep = self.wanted.keep
+        scores, at = unpack(self._ordered(left, rows, np.arange(len(rows)), at))
         last = np.where(at[:, keep - 1] >= 0, scores[:, keep - 1], -np.inf)
         part = lines((at >= 0) & (np.arange(at.shape[1]) < keep), scores, at)
-        return part, self._surely(top, last)
+        return part, self._surely(worst, last)
 
-    def _eligible(
-        self, left: Matrix, rows: Ints, owner: Ints, limits: Limits, low: _Heaps, above: Ints
-    ) -> tuple[Part, Bools]:
+    def _eligible(self, left: Matrix, rows: Ints, owner: Ints, limits: Limits, taking: _Taking) -> tuple[Part, Bools]:
         """Those up to the limit that stand behind the first `keep`."""
-        scores, at = unpack(self._ordered(left, rows, owner, low.at))
+        at, worst = taking.best_below()
+        scores, at = unpack(self._ordered(left, rows, owner, at))
         found = at >= 0
         over = (found & (scores > limits[:, None])).sum(axis=1)[:, None]
         column = np.arange(at.shape[1])
-        taken = found & (column >= over) & (column < over + self.wanted.eligible)
-        ranks = (above[:, None] + column + 1).astype(np.int32)
-        where = np.minimum(over + self.wanted.eligible - 1, at.shape[1] - 1)
-        full = (np.take_along_axis(at, where, 1)[:, 0] >= 0) & (over[:, 0] + self.wanted.eligible <= at.shape[1])
+        end = over + self.wanted.eligible
+        ranks = (taking.above[:, None] + column + 1).astype(np.int32)
+        where = np.minimum(end - 1, at.shape[1] - 1)
+        full = (np.take_along_axis(at, where, 1)[:, 0] >= 0) & (end[:, 0] <= at.shape[1])
         last = np.where(full, np.take_along_axis(scores, where, 1)[:, 0], -np.inf)
-        row, col = np.nonzero(taken & (ranks > self.wanted.keep))
-        return Part(owner[row], ranks[row, col], at[row, col], scores[row, col]), self._surely(low, last)
+        row, col = np.nonzero(found & (column >= over) & (column < end) & (ranks > self.wanted.keep))
+        return Part(owner[row], ranks[row, col], at[row, col], scores[row, col]), self._surely(worst, last)
 
-    def _surely(self, heaps: _Heaps, last: Scores) -> Bools:
-        """Whether whatever fell out of a heap lies below the last that is told."""
-        worst = heaps.scores[:, 0].astype(np.float64)
-        sure: Bools = (worst == -np.inf) | (last > worst + self._error)
+    def _surely(self, worst: Scores, last: Scores) -> Bools:
+        """Whether whatever fell out of a list lies below the last that is told."""
+        sure: Bools = (worst == -np.inf) | (last > worst.astype(np.float64) + self._error)
         return sure
 
     def _slowly(self, left: Matrix, rows: Ints, bans: Csr, i: int, limits: Limits) -> Part:
@@ -282,13 +276,68 @@ class _Held(NamedTuple):
         return self.matrix[ids]
 
 
-class _Heaps(NamedTuple):
+class _Lists(NamedTuple):
+    """The best so far, some more than `size` a row, in no order; `worst`: all that fell out lies no higher."""
+
     scores: Scores
     at: Ints
+    held: Ints
+    worst: Scores
 
     @classmethod
-    def of(cls, n: int, size: int) -> _Heaps:
-        return cls(np.full((n, size), -np.inf, np.float32), np.full((n, size), -1, np.int64))
+    def of(cls, n: int, size: int) -> _Lists:
+        room = (n, 4 * size)
+        scores, at = np.empty(room, np.float32), np.empty(room, np.int64)
+        return cls(scores, at, np.zeros(n, np.int64), np.full(n, -np.inf, np.float32))
+
+    def best(self, size: int) -> tuple[Ints, Scores]:
+        """int64 [n, size], -1 where there are fewer; and `worst`."""
+        in_blocks(len(self.at), lambda lo, hi: kernels.shrink(*self, size, lo, hi), CHUNK)
+        return self.at[:, :size], self.worst
+
+
+class _Taking:
+    """Takes block after block of scores into the lists of every row: of the best, and of the best up to each limit."""
+
+    def __init__(self, bans: Csr, size: int, owner: Ints, reach: Scores, low_size: int) -> None:
+        self._bans, self._reach, self._cursor = bans, reach, bans.offsets[:-1].copy()
+        self._sizes = size, low_size
+        self._top, self._low = _Lists.of(len(bans), size), _Lists.of(len(owner), low_size)
+        self._owner = owner
+        self._low_of = np.searchsorted(owner, np.arange(len(bans) + 1))
+        #: How many candidates lie above each `reach`.
+        self.above = np.zeros(len(owner), np.int64)
+
+    def block(self, first: int, scores: Scores) -> None:
+        bans, (size, low_size), top, low = self._bans, self._sizes, self._top, self._low
+
+        def work(lo: int, hi: int) -> None:
+            kernels.strike(scores, first, bans.offsets, bans.items, self._cursor, lo, hi)
+            if first == 0 and scores.shape[1] >= 4 * max(size, low_size):
+                # A border for all that follows, at once; what equals it falls out like what lies below.
+                top.worst[lo:hi] = _nth(scores[lo:hi], size)
+                q = slice(self._low_of[lo], self._low_of[hi])
+                rows, reach = scores[self._owner[q]], self._reach[q, None]
+                low.worst[q] = _nth(np.where(rows > reach, np.float32(-np.inf), rows), low_size)
+            kernels.scan(
+                *(scores, first, tuple(top), size),
+                *(self._low_of, self._reach, tuple(low), low_size, self.above, lo, hi),
+            )
+
+        in_blocks(len(bans), work, CHUNK)
+
+    def best(self) -> tuple[Ints, Scores]:
+        return self._top.best(self._sizes[0])
+
+    def best_below(self) -> tuple[Ints, Scores]:
+        return self._low.best(self._sizes[1])
+
+
+def _nth(scores: Scores, size: int) -> Scores:
+    """The score of rank `size` in each row; numpy's partition is vectorised, numba's is not."""
+    at = scores.shape[1] - size
+    nth: Scores = np.partition(scores, at, axis=1)[:, at]
+    return nth
 
 
 def _requests(wanted: Wanted, rows: Ints) -> tuple[Ints, Limits]:
