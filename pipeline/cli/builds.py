@@ -20,6 +20,7 @@ from pipeline.cli.console import (
     app,
     catalog_of,
     err,
+    folders_of,
     names_of,
     out,
     say,
