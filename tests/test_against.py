@@ -8,11 +8,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from pipeline.build import Threads, build, count
+from pipeline.build import build, count
 from pipeline.context import context_of
 from pipeline.errors import BuildError
 from pipeline.manifest.catalog import read_catalog
 from pipeline.receipt import write_build
+from pipeline.runner import Threads
 from tests.small import CLOSED, corpus, write_manifests, write_rows
 from tests.test_build import pairs, run
 

@@ -509,3 +509,25 @@ def test_everyone_leads_or_follows(places: list[float], most: int, step: int) ->
             led.append(i)
     assert len(compared) == len(set(compared)) <= most * len(places)
     assert leaders(40) > 40
+
+
+def test_adversarial_shapes_stay_linear() -> None:
+    """One pair a thousand times, a long template on both sides, and a text of a megabyte: few candidates per record."""
+    rng = random.Random(16)
+    same = run({"a": Given([[(PLAIN, PLAIN[:12])] * 1000])})
+    assert (same.receipt["classes"], same.receipt["candidates"], same.receipt["crowds"]) == (1, 0, 0)
+    template = CHARACTERS[:200]
+    tails = ["".join(rng.choices(CHARACTERS[200:], k=rng.randrange(10, 20))) for _ in range(900)]
+    pairs = [(template + tail, template + rng.choice(tails)) for tail in tails]
+    long = "".join(rng.choices(CHARACTERS, k=350_000))
+    with tempfile.TemporaryDirectory() as folder:
+        inputs = write(Path(folder) / "in", {"a": Given([pairs]), "b": Given([[(long, PLAIN), (long[1:], PLAIN)]])})
+        out = Path(folder) / "out"
+        out.mkdir()
+        receipt = dedupe(inputs, out, DedupeConfig())
+        edges = pl.read_parquet(out / "edges.parquet")
+        crowds = Crowds.read(out / "crowds.parquet")
+        walked = walk(np.arange(902), Links.of(edges.filter(pl.col("similarity") >= 0.8), 902), crowds, 0.8)
+    assert receipt["crowded"] > 800
+    assert receipt["candidates"] < 40 * 902
+    assert (walked.winner < 0).sum() < 100
