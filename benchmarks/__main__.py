@@ -23,6 +23,7 @@ CLAIMS = (
     "noop",
     "duplicates",
     "encode",
+    "mine",
 )
 
 

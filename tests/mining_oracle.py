@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 
 import numpy as np
+import polars as pl
 from mining import Corpus, Made
 
 from pipeline.manifest.settings import RuleConfig
@@ -13,18 +14,10 @@ from pipeline.normalize import key_hash, match_key
 FAMILY = 1000
 
 
-def _key(text: str, code: bool) -> int:
-    import polars as pl
-
-    return key_hash(match_key(pl.Series([text]), code=code))[0]
-
-
 class Oracle:
     """`corpora` are all of the build, `pool` names those that are searched together."""
 
-    def __init__(
-        self, made: Made, corpora: list[Corpus], pool: list[str], code: dict[str, frozenset[str]] | None = None
-    ):
+    def __init__(self, made: Made, corpora: list[Corpus], pool: list[str]):
         self.made, self.corpora, self.pool = made, {c.name: c for c in corpora}, pool
         self.group: dict[int, int] = {}
         for frame in made.evidence.values():
@@ -41,8 +34,6 @@ class Oracle:
             for text, other, _ in c.labelled:
                 texts["text"].add(text)
                 texts["text_pos"].add(other)
-            import polars as pl
-
             for side, some in texts.items():
                 some = sorted(some)
                 keys = key_hash(match_key(pl.Series(some, dtype=pl.String), code=side in c.code_sides)).to_list()
@@ -178,6 +169,8 @@ class Oracle:
         by_text: dict[str, list[int]] = defaultdict(list)
         for i, p in enumerate(pairs):
             by_text[p["text"]].append(i)
+        ids = np.array([i for i, _, _ in self.candidates], np.int64)
+        groups, keys = (np.array([c[at] for c in self.candidates], np.uint64) for at in (1, 2))
         records: list[dict] = [{} for _ in pairs]
         stored = {}
         for text, rows in by_text.items():
@@ -185,19 +178,14 @@ class Oracle:
             g = self.g(corpus, "text", text)
             banned = self.known(g) | self.family_of[g]
             spelled = {(key, i) for r in rows for i, (_, _, key) in offers[r].items()}
-            keys = {key for key, _ in spelled}
+            free = ~np.isin(groups, np.array(list(banned), np.uint64))
+            for key, i in spelled:
+                free &= (keys != np.uint64(key)) | (ids == i)
             scores = (self.matrix @ self.vectors[q]).astype(np.float32)
-            order = [
-                j
-                for j in np.argsort(-scores, kind="stable").tolist()
-                if self.candidates[j][1] not in banned
-                and not (
-                    self.candidates[j][2] in keys
-                    and any(k == self.candidates[j][2] and i != self.candidates[j][0] for k, i in spelled)
-                )
-            ]
-            listed = [(self.candidates[j][0], float(scores[j]), rank) for rank, j in enumerate(order, 1)]
-            told = {rank for _, _, rank in listed[:keep]}
+            order = np.argsort(-scores, kind="stable")
+            order = order[free[order]]
+            listed = list(zip(ids[order].tolist(), scores[order].tolist(), range(1, len(order) + 1), strict=True))
+            told = set(range(1, min(keep, len(order)) + 1))
             for r in rows:
                 pos = self.find(corpus, pairs[r]["text_pos"], not c.symmetric)
                 score_pos = np.float32(self.vectors[q] @ self.vectors[pos])
@@ -211,11 +199,11 @@ class Oracle:
                 )
                 eligible = [f for f in listed if f[1] <= limit]
                 told |= {rank for _, _, rank in eligible[: rule.negatives]}
-                ids = {i for _, i, _ in given}
+                taken = {i for _, i, _ in given}
                 mined = [
                     f
                     for f in eligible
-                    if f[0] not in ids and rule.first <= f[2] and (rule.last is None or f[2] <= rule.last)
+                    if f[0] not in taken and rule.first <= f[2] and (rule.last is None or f[2] <= rule.last)
                 ][: max(rule.negatives - len(given), 0)]
                 records[r] = {
                     "text": q,

@@ -83,16 +83,18 @@ class Side:
     def cosines(self, left: Matrix, at: Ints) -> Scores:
         """float32 [n, m]: row i of `left` with each of this side's rows `at[i]`, summed in float64; 0 where `at` < 0."""
         out = np.empty(at.shape, np.float32)
-        if self._held is not None:
+        if not len(self):
+            out[:] = 0
+        elif self._held is not None:
             matrix = self._held
             in_blocks(len(at), lambda lo, hi: kernels.cosines(left, matrix, at, out, lo, hi), CHUNK)
-            return out
-        step = max(1, _GATHERED // max(at.shape[1] * self.dimension, 1))
-        for lo in range(0, len(at), step):
-            some = at[lo : lo + step]
-            rows = self.take(np.maximum(some, 0).ravel())
-            places = np.where(some >= 0, np.arange(some.size).reshape(some.shape), -1)
-            _cosines(left[lo : lo + step], rows, places, out[lo : lo + step])
+        else:
+            step = max(1, _GATHERED // max(at.shape[1] * self.dimension, 1))
+            for lo in range(0, len(at), step):
+                some = at[lo : lo + step]
+                rows = self.take(np.maximum(some, 0).ravel())
+                places = np.where(some >= 0, np.arange(some.size).reshape(some.shape), -1)
+                _cosines(left[lo : lo + step], rows, places, out[lo : lo + step])
         return out
 
     def signs(self, lo: int, hi: int) -> npt.NDArray[np.uint64]:

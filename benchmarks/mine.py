@@ -1,0 +1,263 @@
+"""Claim: search of hard negatives with every filter on takes at most 1.3 times a bare blocked matrix product.
+
+The bare product is numpy's, block by block, with nothing looked at. Vectors are random directions, each query with forty
+planted neighbours, so that positives, limits and bans mean something. Beside it stand faiss (flat, no filters) and
+sentence-transformers' `mine_hard_negatives`, whose encoder is a table look-up here: what is timed is its search and what
+Python does around it. Memory is measured in a process of its own, through the whole stage, over texts on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
+
+from benchmarks.measure import ROOT, Table, child_environment, cpu_seconds, peak_bytes, times
+
+PAIRS = 4000
+CANDIDATES = 150_000
+DIMENSIONS = (768, 256)
+MEMORY_TEXTS = 1_000_000
+KEEP, NEGATIVES, NEIGHBOURS = 100, 7, 40
+BAR, BAR_BYTES = 1.3, 6 << 30
+
+
+def run(pairs: int = PAIRS) -> Table:
+    """So many queries against 150,000 candidates (fewer queries, fewer candidates)."""
+    candidates = min(CANDIDATES, 38 * pairs)
+    table = Table(
+        f"mine: {pairs:,} queries, {candidates:,} candidates, best {KEEP}", ("", "CPU-s", "against the product")
+    )
+    for dimension in DIMENSIONS:
+        sides, notes = _sides(pairs, candidates, dimension)
+        for work in sides.values():
+            work()
+        taken = cpu_seconds(sides)
+        bare = taken["product"]
+        for name, seconds in taken.items():
+            bar = {"search, all filters": BAR}.get(name)
+            told = "" if name == "product" else times(seconds / bare)
+            if bar:
+                told = f"{seconds / bare:.2f}x"
+            held = None if bar is None or pairs < PAIRS else seconds <= bar * bare
+            table.add(f"{name}, {dimension}-d", f"{seconds:.2f}", told, bar=f"{bar}x" if bar else "", holds=held)
+        table.notes += notes
+    texts = MEMORY_TEXTS if pairs >= PAIRS else 20 * pairs
+    told = _memory(texts, pairs)
+    peak = told["peak_bytes"]
+    held = peak <= BAR_BYTES if texts >= MEMORY_TEXTS else None
+    table.add(f"peak MiB, {texts:,} texts, 256-d", f"{peak / 2**20:,.0f}", "", bar=f"{BAR_BYTES >> 20:,}", holds=held)
+    table.notes.append(
+        f"memory: {told['texts']:,} texts searched, fill {told['fill']:.0%}; before: {told['start_bytes'] / 2**20:,.0f} MiB"
+    )
+    return table.show()
+
+
+def planted(queries: int, candidates: int, dimension: int, seed: int = 0) -> tuple[npt.NDArray[np.float16], ...]:
+    """float16 queries and candidates of length 1: random directions, NEIGHBOURS candidates near each query."""
+    draw = np.random.default_rng(seed)
+    q = draw.standard_normal((queries, dimension), dtype=np.float32)
+    c = draw.standard_normal((candidates, dimension), dtype=np.float32)
+    for k in range(min(NEIGHBOURS, candidates // queries)):
+        # Each neighbour a little further off, from a cosine of 0.78 down to 0.53.
+        noise = draw.standard_normal((queries, dimension), dtype=np.float32)
+        c[k * queries : (k + 1) * queries] = q + (0.8 + 0.02 * k) * noise
+    c = c[draw.permutation(candidates)]
+    halves = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (q, c))
+    return tuple(rows.astype(np.float16) for rows in halves)
+
+
+class _Rows:
+    def __init__(self, rows: npt.NDArray[np.float16]) -> None:
+        self.rows = rows
+
+    def take(self, ids: npt.NDArray[np.int64], /) -> npt.NDArray[np.float32]:
+        return self.rows[ids].astype(np.float32)
+
+
+def _sides(pairs: int, candidates: int, dimension: int) -> tuple[dict[str, Callable[[], Any]], list[str]]:
+    from pipeline.mine.csr import Csr
+    from pipeline.mine.search import COLUMNS, ROWS, Search, Side, Wanted
+
+    q, c = planted(pairs, candidates, dimension)
+    draw = np.random.default_rng(1)
+    queries, among = (
+        Side(_Rows(q), np.arange(pairs), dimension),
+        Side(_Rows(c), np.arange(candidates), dimension, hold=True),
+    )
+    bans = Csr.of(np.repeat(np.arange(pairs), 8), draw.integers(0, candidates, 8 * pairs), pairs)
+    wanted = Wanted(KEEP, NEGATIVES, np.arange(pairs + 1), draw.uniform(0.4, 0.7, pairs))
+    left, right = q.astype(np.float32), c.astype(np.float32)
+    room = np.empty(ROWS * COLUMNS, np.float32)
+
+    def product() -> None:
+        for lo in range(0, pairs, ROWS):
+            for at in range(0, candidates, COLUMNS):
+                a, b = left[lo : lo + ROWS], right[at : at + COLUMNS]
+                np.matmul(a, b.T, out=room[: len(a) * len(b)].reshape(len(a), len(b)))
+
+    def search(binary: bool) -> list[Any]:
+        look = Search(among, wanted, binary=binary)
+        found = []
+        for lo in range(0, pairs, ROWS):
+            rows = np.arange(lo, min(lo + ROWS, pairs))
+            owner, items = bans.rows(rows)
+            found.append(look(queries, rows, Csr.sorted(owner, items, len(rows))))
+        return found
+
+    sides: dict[str, Callable[[], Any]] = {
+        "product": product,
+        "search, all filters": lambda: search(False),
+        "search by signs": lambda: search(True),
+    }
+    exact, signs = (
+        np.concatenate(
+            [np.repeat(f.rows, np.diff(f.offsets))[f.ranks <= KEEP] << 32 | f.at[f.ranks <= KEEP] for f in search(b)]
+        )
+        for b in (False, True)
+    )
+    notes = [f"{dimension}-d: by signs {np.isin(exact, signs).mean():.1%} of the nearest {KEEP} are found"]
+    try:
+        import faiss
+
+        index = faiss.IndexFlatIP(dimension)
+        index.add(right)
+        faiss.omp_set_num_threads(1)
+        sides["faiss flat, no filters"] = lambda: index.search(left, KEEP)
+    except ImportError:
+        notes.append("faiss is not installed; pip install -c constraints.txt -e '.[bench]' adds its line")
+    try:
+        sides["mine_hard_negatives"] = _reference(left, right)
+    except ImportError:
+        notes.append("sentence-transformers is not installed; the extra `mine` adds its line")
+    return sides, notes
+
+
+def _reference(left: npt.NDArray[np.float32], right: npt.NDArray[np.float32]) -> Callable[[], Any]:
+    """sentence-transformers end to end, over the same vectors, with the nearest thing to our rule."""
+    os.environ["TQDM_DISABLE"] = "1"  # its bars ignore `verbose`
+    import torch
+    from datasets import Dataset
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.util import mine_hard_negatives
+
+    torch.set_num_threads(1)
+
+    class Table_(torch.nn.Module):  # type: ignore[misc]
+        def preprocess(self, inputs: list[str], **_: Any) -> dict[str, Any]:
+            rows = [(left if text[0] == "q" else right)[int(text[1:])] for text in inputs]
+            return {"sentence_embedding": torch.from_numpy(np.stack(rows))}
+
+        tokenize = preprocess
+
+        def forward(self, features: dict[str, Any], **_: Any) -> dict[str, Any]:
+            return features
+
+    model = SentenceTransformer(modules=[Table_()], device="cpu")
+    pairs = Dataset.from_dict(
+        {"text": [f"q{i}" for i in range(len(left))], "text_pos": [f"c{i}" for i in range(len(left))]}
+    )
+    corpus = [f"c{i}" for i in range(len(right))]
+    return lambda: mine_hard_negatives(
+        pairs,
+        model,
+        corpus=corpus,
+        num_negatives=NEGATIVES,
+        relative_margin=0.05,
+        range_max=KEEP,
+        batch_size=1024,
+        verbose=False,
+    )
+
+
+def _memory(texts: int, pairs: int) -> dict[str, Any]:
+    """Half of the texts are questions of records, half their positives; so many of the questions are searched for."""
+    with tempfile.TemporaryDirectory() as folder:
+        _write(Path(folder), texts, pairs)
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmarks.mine", folder],
+            cwd=ROOT,
+            env=child_environment(),
+            check=True,
+            stdout=subprocess.PIPE,
+        )
+    told: dict[str, Any] = json.loads(done.stdout)
+    return told
+
+
+def _write(folder: Path, texts: int, pairs: int) -> None:
+    """`texts` distinct positives of `pairs` questions' records, 256-d vectors on disk, evidence in which nothing is near."""
+    from pipeline.encode.pool import pool, text_hash
+    from pipeline.record import DATA_SCHEMA, EVIDENCE_SCHEMA
+    from pipeline.shards import ShardWriter
+
+    ids = pl.int_range(texts, eager=True)
+    frame = pl.DataFrame({"n": ids}).select(
+        pl.format("{}", pl.col("n").cast(pl.String).str.zfill(32)).alias("record_id"),
+        pl.format("问题第{}号", pl.col("n") % pairs).alias("text"),
+        pl.format("回答第{}号", "n").alias("text_pos"),
+        pl.lit([], pl.List(pl.String)).alias("text_neg"),
+        pl.col("n").cast(pl.UInt64).alias("doc_group"),
+        pl.lit(True).alias("kept"),
+        pl.col("n").cast(pl.UInt64).alias("class_id"),
+        pl.col("n").cast(pl.UInt64).alias("cluster"),
+        pl.lit([], pl.List(pl.String)).alias("flags"),
+        *(
+            pl.lit("").alias(c)
+            for c in (
+                "corpus",
+                "sub_source",
+                "split",
+                "row",
+                "prompt",
+                "prompt_pos",
+                "licence_id",
+                "commercial",
+                "redistribute",
+            )
+        ),
+        *(pl.lit(None, pl.Float32).alias(c) for c in ("score", "quality_score")),
+    )
+    for side in ("text", "pos"):
+        hashes = pl.Series(text_hash(frame["text" if side == "text" else "text_pos"]))
+        frame = frame.with_columns(hashes.alias(f"{side}_key"), hashes.alias(f"{side}_group"))
+    for kind, schema in (("train", DATA_SCHEMA), ("evidence", EVIDENCE_SCHEMA)):
+        with ShardWriter(folder, kind, schema, 1 << 62) as writer:
+            table = frame.select(schema.names).to_arrow(compat_level=pl.CompatLevel.oldest())
+            writer.write(pa.Table.from_batches(table.to_batches()).cast(schema))
+    (folder / "pool").mkdir()
+    pool([folder / "train-00000.parquet"], [], folder / "pool", one_side=True)
+    draw = np.random.default_rng(0)
+    for path in sorted((folder / "pool").glob("*.parquet")):
+        rows = draw.standard_normal((pl.read_parquet(path).height, 256), dtype=np.float32)
+        np.save(path.with_suffix(".npy"), (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float16))
+
+
+def _measure(folder: Path) -> dict[str, Any]:
+    from pipeline.manifest.settings import MineConfig, RuleConfig
+    from pipeline.mine import Known, MineInput, mine
+
+    start = peak_bytes()
+    pools = sorted((folder / "pool").glob("*.parquet"))
+    given = MineInput(
+        "bench", False, [folder / "train-00000.parquet"], [], pools, [path.with_suffix(".npy") for path in pools]
+    )
+    (folder / "out").mkdir()
+    known = Known("bench", False, folder / "evidence-00000.parquet")
+    told = mine([given], [known], folder / "out", MineConfig(yardstick_texts=0), RuleConfig())["corpora"]["bench"]
+    fill = told["yardstick"]["fill"]
+    return {"start_bytes": start, "peak_bytes": peak_bytes(), "texts": told["texts"], "fill": fill}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(_measure(Path(sys.argv[1]))))

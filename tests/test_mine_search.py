@@ -1,0 +1,109 @@
+"""Search against float64 brute force: ties, bans, limits and blocks of any size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.mine import search
+from pipeline.mine.csr import Csr
+from pipeline.mine.search import Search, Side, Veto, Wanted
+
+
+class Matrix:
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = rows
+
+    def take(self, ids: np.ndarray) -> np.ndarray:
+        return self.rows[ids].astype(np.float32)
+
+
+def side(rows: np.ndarray, *, hold: bool) -> Side:
+    return Side(Matrix(rows), np.arange(len(rows)), rows.shape[1], hold=hold)
+
+
+def unit(rows: np.ndarray) -> np.ndarray:
+    return (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)).astype(np.float16)
+
+
+def brute(q, c, banned, keep, eligible, limits, second=None):
+    """(place, score, rank) of each query's list, one query at a time."""
+    out = []
+    for i in range(len(q)):
+        scores = (c.astype(np.float64) @ q[i].astype(np.float64)).astype(np.float32)
+        free = [j for j in range(len(c)) if j not in banned[i]]
+        if second is not None:
+            sq, sc, most = second
+            free = [j for j in free if np.float32(sc[j].astype(np.float64) @ sq[i].astype(np.float64)) <= most[i]]
+        free.sort(key=lambda j: (-scores[j], j))
+        told = set(range(min(keep, len(free))))
+        for limit in limits[i]:
+            told |= set([r for r, j in enumerate(free) if scores[j] <= limit][:eligible])
+        out.append([(free[r], float(scores[free[r]]), r + 1) for r in sorted(told)])
+    return out
+
+
+def listed(found, n):
+    lists = [[] for _ in range(n)]
+    rows = np.repeat(np.arange(n), np.diff(found.offsets))
+    for i, at, score, rank in zip(rows, found.at, found.scores, found.ranks, strict=True):
+        lists[i].append((int(at), float(score), int(rank)))
+    return lists
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.data())
+def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
+    draw = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    n, m, d = data.draw(st.integers(1, 12)), data.draw(st.integers(0, 300)), data.draw(st.sampled_from([4, 8, 65]))
+    # Few distinct coordinates: scores tie all the time.
+    levels = data.draw(st.sampled_from([2, 3, 1000]))
+    q, c = (unit(draw.integers(-levels, levels + 1, (k, d)).astype(float)) for k in (n, m))
+    banned = [set(draw.integers(0, max(m, 1), data.draw(st.integers(0, 6))).tolist()) & set(range(m)) for _ in range(n)]
+    limits = [sorted({float(np.float32(x)) for x in draw.uniform(-0.5, 1, draw.integers(0, 3))}) for _ in range(n)]
+    keep, eligible = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 8))
+    second = None
+    veto = None
+    if data.draw(st.booleans()):
+        second = (unit(draw.standard_normal((n, 6))), unit(draw.standard_normal((m, 6))), draw.uniform(-0.2, 0.8, n))
+        veto = Veto(side(second[0], hold=False), side(second[1], hold=True), second[2])
+    hold = data.draw(st.booleans())
+    counts = [len(x) for x in limits]
+    wanted = Wanted(
+        keep,
+        eligible,
+        np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        np.array([x for y in limits for x in y]),
+    )
+    bans = Csr.of(
+        np.array([i for i in range(n) for _ in banned[i]], np.int64),
+        np.array([j for b in banned for j in b], np.int64),
+        n,
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(search, "COLUMNS", data.draw(st.sampled_from([7, 64, 4096])))
+        found = Search(side(c, hold=hold), wanted, veto)(side(q, hold=False), np.arange(n), bans)
+    assert listed(found, n) == brute(q, c, banned, keep, eligible, limits, second)
+
+
+def test_signs_find_nearly_all_of_dense_vectors_and_every_eligible_one_there_is() -> None:
+    draw = np.random.default_rng(0)
+    q = unit(draw.standard_normal((40, 256)))
+    c = unit(
+        np.concatenate(
+            [q + draw.standard_normal((40, 256)) * 0.06 for _ in range(30)] + [draw.standard_normal((4000, 256))]
+        )
+    )
+    wanted = Wanted(30, 5, np.arange(41), np.full(40, 0.3))
+    bans = Csr.of(np.zeros(0, np.int64), np.zeros(0, np.int64), 40)
+    exact, signs = (
+        listed(Search(side(c, hold=True), wanted, binary=binary)(side(q, hold=False), np.arange(40), bans), 40)
+        for binary in (False, True)
+    )
+    shared = sum(
+        len({at for at, _, _ in a[:30]} & {at for at, _, _ in b[:30]}) for a, b in zip(exact, signs, strict=True)
+    )
+    assert shared / (40 * 30) > 0.9
+    assert all(sum(score <= 0.3 for _, score, _ in row) >= 5 for row in signs)
