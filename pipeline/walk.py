@@ -18,7 +18,7 @@ import polars as pl
 from numba import njit
 
 from pipeline.minhash import LOOKS, WORK, WORK_EACH, Keys, Pairs, Sketches
-from pipeline.minhash.keys import Ints
+from pipeline.minhash.compiled import Ints
 from pipeline.normalize import key_hash
 
 Flags = npt.NDArray[np.bool_]

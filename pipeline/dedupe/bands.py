@@ -12,7 +12,7 @@ from pipeline.dedupe.classes import Numbers
 from pipeline.dedupe.pieces import SIDES, Piece
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import SHORT, SKETCH, Bands, Keys, Signed, Slots, sign, slots
-from pipeline.minhash.keys import Hashes, Ints, kernel
+from pipeline.minhash.compiled import Hashes, Ints, kernel
 
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import SIDES, Piece
-from pipeline.minhash.keys import Hashes, Ints
+from pipeline.minhash.compiled import Hashes, Ints
 
 Numbers = npt.NDArray[np.uint32]
 _KEY = np.uint64((1 << 31) - 1)

@@ -14,7 +14,7 @@ from pipeline.dedupe.classes import Classes
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.texts import blocks, lying
-from pipeline.minhash.keys import Ints
+from pipeline.minhash.compiled import Ints
 from pipeline.record import CROWD_SCHEMA, ROW_GROUP_ROWS
 
 

@@ -18,7 +18,7 @@ from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.texts import blocks, fetch
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import Pairs
-from pipeline.minhash.keys import Floats, Hashes, Ints
+from pipeline.minhash.compiled import Floats, Hashes, Ints
 from pipeline.spread import Spread
 
 _LOW = np.uint64(0xFFFFFFFF)

@@ -17,7 +17,8 @@ from pipeline.dedupe.search import Candidates, search
 from pipeline.dedupe.texts import blocks, fetch
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import Compare, Sketches, jaccard, lead, leaders
-from pipeline.minhash.keys import Floats, Ints, Keys, kernel
+from pipeline.minhash.compiled import Floats, Ints, kernel
+from pipeline.minhash.keys import Keys
 from pipeline.spread import Spread
 
 _LOW = np.uint64(0xFFFFFFFF)

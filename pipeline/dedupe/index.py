@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.minhash.keys import Hashes, Ints, kernel
+from pipeline.minhash.compiled import Hashes, Ints, kernel
 
 Number = TypeVar("Number", bound=np.integer[Any])
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.dedupe.index import distinct
-from pipeline.minhash.keys import Hashes, Ints, inlined, kernel
+from pipeline.minhash.compiled import Hashes, Ints, inlined, kernel
 
 #: A bucket of more entries than this is a crowd, and so is one with over DENSE possible pairs per entry.
 WHOLE = 512

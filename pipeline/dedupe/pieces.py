@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.dedupe.index import Index
-from pipeline.minhash.keys import Hashes, Ints
+from pipeline.minhash.compiled import Hashes, Ints
 from pipeline.normalize import key_hash, match_keys
 from pipeline.record import ROW_GROUP_ROWS
 

@@ -19,7 +19,7 @@ from pipeline.dedupe.meet import Entries, huge, meetings
 from pipeline.dedupe.pieces import Piece
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import Bands, least_agreeing
-from pipeline.minhash.keys import Hashes
+from pipeline.minhash.compiled import Hashes
 from pipeline.spread import Spread
 
 #: What is looked for: near-duplicate pairs of classes, or of single keys.

@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.dedupe.classes import Classes
 from pipeline.dedupe.pieces import Piece
 from pipeline.minhash import Keys
-from pipeline.minhash.keys import Bytes, Ints, kernel
+from pipeline.minhash.compiled import Bytes, Ints, kernel
 
 #: Bytes of keys read back at a time.
 BLOCK_BYTES = 256 << 20

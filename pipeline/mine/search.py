@@ -20,7 +20,7 @@ import numpy.typing as npt
 from pipeline.mine import kernels
 from pipeline.mine.csr import Bools, Csr, Ints
 from pipeline.mine.findings import NONE, Nearest, Packed, Part, Scores, lines, pack, together, unpack
-from pipeline.minhash.keys import in_blocks
+from pipeline.minhash.compiled import in_blocks
 
 Matrix = npt.NDArray[np.float32]
 Limits = npt.NDArray[np.float64]

@@ -10,9 +10,10 @@ positions in it, works in compiled kernels that release the GIL, and gives the s
 [0.75]
 """
 
-from pipeline.minhash.keys import LONG, SHORT, Keys, jaccard
+from pipeline.minhash.keys import Keys, jaccard
 from pipeline.minhash.leaders import LOOKS, WORK, WORK_EACH, Compare, Sketches, lead, leaders, least_agreeing
 from pipeline.minhash.pairs import Pairs
+from pipeline.minhash.shingles import LONG, SHORT
 from pipeline.minhash.signatures import (
     SKETCH,
     Bands,

@@ -8,7 +8,9 @@ from math import comb
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.minhash.keys import LONG, Floats, Ints, Keys
+from pipeline.minhash.compiled import Floats, Ints
+from pipeline.minhash.keys import Keys
+from pipeline.minhash.shingles import LONG
 from pipeline.minhash.signatures import SKETCH, Bands, Slots, sign
 
 #: Comparisons a crowd may cost: so many, and so many for each member. A look at two sketches is a part of one.

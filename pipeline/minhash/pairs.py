@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.minhash.keys import Floats, Ints, Keys, jaccard
+from pipeline.minhash.compiled import Floats, Ints
+from pipeline.minhash.keys import Keys, jaccard
 
 Found = tuple[Floats, Floats, npt.NDArray[np.bool_]]
 

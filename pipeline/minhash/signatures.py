@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.minhash.keys import LONG, SHORT, Hashes, Ints, Keys, in_blocks, inlined, kernel
+from pipeline.minhash.compiled import Hashes, Ints, in_blocks, inlined, kernel
+from pipeline.minhash.hashing import shingle_hashes
+from pipeline.minhash.keys import Keys
+from pipeline.minhash.shingles import LONG, SHORT
 
 Words = npt.NDArray[np.uint32]
 
 _U = np.uint32
-_P1, _P2, _P3, _P4, _P5 = (_U(p) for p in (2654435761, 2246822519, 3266489917, 668265263, 374761393))
+_P1, _P2, _P3 = (_U(p) for p in (2654435761, 2246822519, 3266489917))
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _BLOCK = 4_096
 #: Bits of a sketch, and the permutations they are taken from.
@@ -150,106 +153,6 @@ def band_parts(keys: Keys, chosen: Slots, multipliers: Words, addends: Words, ro
 
 
 @inlined
-def _rotate(x, by):  # type: ignore[no-untyped-def]
-    return _U(_U(x << _U(by)) | _U(x >> _U(32 - by)))
-
-
-@inlined
-def _word(h, word):  # type: ignore[no-untyped-def]
-    return _U(_rotate(_U(h + _U(word * _P3)), 17) * _P4)
-
-
-@inlined
-def _byte(h, byte):  # type: ignore[no-untyped-def]
-    return _U(_rotate(_U(h + _U(byte * _P5)), 11) * _P1)
-
-
-@inlined
-def _finish(h):  # type: ignore[no-untyped-def]
-    """End of xxh32, then datasketch's pre-mix (the finalizer of murmur3)."""
-    h = _U((h ^ (h >> _U(15))) * _P2)
-    h = _U((h ^ (h >> _U(13))) * _P3)
-    h = _U(h ^ (h >> _U(16)))
-    h = _U((h ^ (h >> _U(16))) * _U(0x85EBCA6B))
-    h = _U((h ^ (h >> _U(13))) * _U(0xC2B2AE35))
-    return _U(h ^ (h >> _U(16)))
-
-
-@inlined
-def _read_word(data, at):  # type: ignore[no-untyped-def]
-    return _U(_U(data[at]) | _U(data[at + 1]) << _U(8) | _U(data[at + 2]) << _U(16) | _U(data[at + 3]) << _U(24))
-
-
-@inlined
-def _lane(value, word):  # type: ignore[no-untyped-def]
-    return _U(_rotate(_U(value + _U(word * _P2)), 13) * _P1)
-
-
-@inlined
-def _hash_bytes(data, at, end):  # type: ignore[no-untyped-def]
-    """xxh32, seed 0; three characters never reach the 16 bytes from which it works in four lanes."""
-    h = _U(_P5 + _U(end - at))
-    if end - at >= 16:
-        size = _U(end - at)
-        one, two, three, four = _U(_P1 + _P2), _P2, _U(0), _U(_U(0) - _P1)
-        while at + 16 <= end:
-            one = _lane(one, _read_word(data, at))
-            two = _lane(two, _read_word(data, at + 4))
-            three = _lane(three, _read_word(data, at + 8))
-            four = _lane(four, _read_word(data, at + 12))
-            at += 16
-        h = _U(_U(_rotate(one, 1) + _rotate(two, 7)) + _U(_rotate(three, 12) + _rotate(four, 18)))
-        h = _U(h + size)
-    while at + 4 <= end:
-        h = _word(h, _read_word(data, at))
-        at += 4
-    while at < end:
-        h = _byte(h, _U(data[at]))
-        at += 1
-    return _finish(h)
-
-
-@inlined
-def _hashes(data, start, end, k, at, unit, hashes):  # type: ignore[no-untyped-def]
-    """Hash of every shingle of one key; `at` takes where characters begin, `unit` their three bytes as one number."""
-    n = 0
-    for p in range(start, end):
-        at[n] = p
-        n += (data[p] & np.uint8(0xC0)) != np.uint8(0x80)
-    at[n] = end
-    if n == 0:
-        return 0
-    if n < k:
-        hashes[0] = _hash_bytes(data, start, end)
-        return 1
-    if k > 3:
-        for i in range(n - k + 1):
-            hashes[i] = _hash_bytes(data, at[i], at[i + k])
-        return n - k + 1
-    last = data.shape[0] - 3
-    if last >= 0:  # what is read beyond a narrow character is mended below
-        for i in range(n):
-            p = min(at[i], last)
-            unit[i] = _U(data[p]) | _U(data[p + 1]) << _U(8) | _U(data[p + 2]) << _U(16)
-    m = n - k + 1
-    if k == 3:
-        for i in range(m):
-            h = _word(_U(_P5 + _U(9)), _U(unit[i] | unit[i + 1] << _U(24)))
-            h = _word(h, _U(unit[i + 1] >> _U(8) | unit[i + 2] << _U(16)))
-            hashes[i] = _finish(_byte(h, _U(unit[i + 2] >> _U(16))))
-    else:
-        for i in range(m):
-            h = _word(_U(_P5 + _U(6)), _U(unit[i] | unit[i + 1] << _U(24)))
-            h = _byte(h, _U(unit[i + 1] >> _U(8) & _U(0xFF)))
-            hashes[i] = _finish(_byte(h, _U(unit[i + 1] >> _U(16))))
-    for i in range(m):
-        plain = at[i + 1] - at[i] == 3 and at[i + 2] - at[i + 1] == 3 and at[i + k] - at[i + k - 1] == 3
-        if not plain:
-            hashes[i] = _hash_bytes(data, at[i], at[i + k])
-    return m
-
-
-@inlined
 def _minima(hashes, n, multipliers, addends, out):  # type: ignore[no-untyped-def]
     """Least image under each permutation; eight hashes at a time so that `out` stays in registers and cache."""
     width = multipliers.shape[0]
@@ -278,7 +181,7 @@ def _signatures(table, lo, hi, multipliers, addends, out):  # type: ignore[no-un
         longest = max(longest, end[keys[i]] - start[keys[i]])
     at, unit, hashes = np.empty(longest + 1, np.int64), np.empty(longest, np.uint32), np.empty(longest + 8, np.uint32)
     for i in range(lo, hi):
-        n = _hashes(data, start[keys[i]], end[keys[i]], ks[i], at, unit, hashes)
+        n = shingle_hashes(data, start[keys[i]], end[keys[i]], ks[i], at, unit, hashes)
         _minima(hashes, n, multipliers, addends, out[i])
 
 
@@ -298,7 +201,7 @@ def _parts(table, lo, hi, multipliers, addends, rows, whole, traits, out):  # ty
             for band in range(out.shape[0]):
                 out[band, i] = h
             continue
-        n = _hashes(data, start[key], end[key], k, at, unit, hashes)
+        n = shingle_hashes(data, start[key], end[key], k, at, unit, hashes)
         _minima(hashes, n, multipliers, addends, row)
         for band in range(out.shape[0]):
             h = traits[key] ^ np.uint64(k)
@@ -326,7 +229,7 @@ def _sign(table, lo, hi, multipliers, addends, whole, traits, rows, pair, side, 
             side[i, :] = h
             sketch[i] = 0
             continue
-        n = _hashes(data, start[key], end[key], k, at, unit, hashes)
+        n = shingle_hashes(data, start[key], end[key], k, at, unit, hashes)
         _minima(hashes, n, multipliers, addends, row)
         begin = (traits[key] ^ np.uint64(k)) * _MIX
         _fold_bands(row, rows[0], _U(begin >> np.uint64(32)), _P1, pair[i])
