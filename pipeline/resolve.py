@@ -73,8 +73,7 @@ def resolve(
     """
     frame = pl.concat([_records(i, place, tombstones, config.top) for place, i in enumerate(inputs)])
     # Priority is a total order: record_id is unique, so the outcome does not depend on how rows arrived.
-    priority = ("commercial", "redistribute", "grade", "place", "record_id")
-    order = frame.select(order=pl.arg_sort_by(~pl.col("standing"), *priority))["order"].to_numpy()
+    order = _order(frame)
     links = pl.read_parquet(edges).filter(pl.col("similarity") >= config.threshold)
     frame, found = _dedupe(frame, order, links, Crowds.read(crowds), config.threshold)
     if config.cap is not None:
@@ -93,6 +92,16 @@ def resolve(
     return receipt
 
 
+def _order(frame: pl.DataFrame) -> npt.NDArray[np.int64]:
+    """The rows in the order of the walk: all ranks in one number, and record ids as two, which sort as their digits do."""
+    rank = (~pl.col("standing")).cast(pl.UInt64)
+    for name in ("commercial", "redistribute", "grade"):
+        rank = rank * 256 + pl.col(name).fill_null(0).cast(pl.UInt64)
+    columns = frame.select("tail", "head", rank=rank * 65_536 + pl.col("place").cast(pl.UInt64))
+    order: npt.NDArray[np.int64] = np.lexsort([column.to_numpy() for column in columns])
+    return order
+
+
 def _records(given: ResolveInput, place: int, tombstones: frozenset[str], top: int | None) -> pl.DataFrame:
     """One row per record: identity, priority, class and what the marks say already."""
     text = pl.concat([pl.read_parquet(p, columns=["record_id", "sub_source", "quality_score"]) for p in given.text])
@@ -109,6 +118,7 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str], top: i
             standing=pl.lit(given.standing),
             place=pl.lit(place, pl.UInt16),
             grade=pl.lit(0 if given.grade == "优" else 1, pl.UInt8),
+            **{name: _half(half) for half, name in enumerate(("head", "tail"))},
         )
     )
     nothing = pl.lit(None, pl.String)
@@ -140,6 +150,13 @@ def _records(given: ResolveInput, place: int, tombstones: frozenset[str], top: i
         reason=pl.when(unusable).then(pl.lit("use_class")).otherwise("reason"),
         duplicate_of=nothing,
     ).drop("usable", "sub_source", "pos_key")
+
+
+def _half(half: int) -> pl.Expr:
+    """The first or second 16 of a record id's 32 hex digits as a number."""
+    return (
+        pl.col("record_id").str.decode("hex").bin.slice(8 * half, 8).bin.reinterpret(dtype=pl.UInt64, endianness="big")
+    )
 
 
 def _marks(path: Path, top: int | None) -> pl.DataFrame:
@@ -176,15 +193,14 @@ def _dedupe(
     near = removed & (winner >= 0)
     value = np.where(near, similarity, 1.0).astype(np.float32)
     # An edge of similarity 1 joins equal keys: the same pair turned round, or held by a corpus of another kind.
-    reason = np.where(
-        near & swapped, "swapped_duplicate", np.where(near & (value < 1), "near_duplicate", "exact_duplicate")
-    )
+    kinds = pl.Series(["exact_duplicate", "near_duplicate", "swapped_duplicate"])
+    reason = kinds.gather(np.where(near & swapped, 2, near & (value < 1)))
     hit = pl.Series(removed)
     gone = np.flatnonzero(walked.winner >= 0)
     found = pl.DataFrame({"class_a": gone, "class_b": walked.winner[gone]}).cast(pl.UInt64)
     decided = frame.with_columns(
         stage=pl.when(hit).then(pl.lit("dedupe")).otherwise("stage"),
-        reason=pl.when(hit).then(pl.Series(reason)).otherwise("reason"),
+        reason=pl.when(hit).then(reason).otherwise("reason"),
         duplicate_of=pl.when(hit).then(frame["record_id"].gather(np.where(removed, keeper, 0))).otherwise(None),
         similarity=pl.when(hit).then(pl.Series(value)).otherwise("similarity"),
         held_by=pl.Series(np.where(removed, ids[keeper], ids)),
@@ -200,6 +216,7 @@ def _cap(frame: pl.DataFrame, order: npt.NDArray[Any], most: int) -> pl.DataFram
         frame.select("text_key", "quality_score", "stage", "standing")
         .with_columns(priority=pl.Series(priority), row=pl.int_range(pl.len()))
         .filter(pl.col("stage").is_null())
+        .filter(pl.len().over("text_key") > most)
         .sort("standing", pl.col("quality_score").fill_null(float("-inf")), "priority", descending=[True, True, False])
         .with_columns(rank=pl.int_range(pl.len()).over("text_key"))
         .filter((pl.col("rank") >= most) & ~pl.col("standing"))
@@ -229,8 +246,9 @@ def _clusters(frame: pl.DataFrame, links: pl.DataFrame) -> pl.Series:
     _, component = connected_components(
         coo_array((np.ones(len(a), np.int8), (a, b)), shape=(size, size)), directed=False
     )
-    named = frame.select(component=pl.Series(component[ids]), head=pl.col("record_id").str.slice(0, 16))
-    return named.select(pl.col("head").min().over("component").str.to_integer(base=16, dtype=pl.UInt64))["head"]
+    least = np.full(int(component.max(initial=-1)) + 1, np.iinfo(np.uint64).max)
+    np.minimum.at(least, component[ids], frame["head"].to_numpy())
+    return pl.Series(least[component[ids]])
 
 
 def _also_in(frame: pl.DataFrame, corpora: Sequence[str]) -> pl.Series:
