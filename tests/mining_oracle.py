@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import polars as pl
-from mining import Corpus, Made
+from benchmarks.finished import Corpus, Made
 
 from pipeline.manifest.settings import RuleConfig
 from pipeline.normalize import key_hash, match_key

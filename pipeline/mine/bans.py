@@ -165,13 +165,8 @@ class Bans:
         for symmetric, of in records:
             text, pos = self.number(of.text_group), self.number(of.pos_group)
             names, document = np.unique(of.doc_group, return_inverse=True)
-            held = Csr.of(
-                *(
-                    np.concatenate(c)
-                    for c in (([document, document], [pos, text]) if symmetric else ([document], [pos]))
-                ),
-                len(names),
-            )
+            rows, sides_of = (np.tile(document, 2), np.concatenate([pos, text])) if symmetric else (document, pos)
+            held = Csr.of(rows, sides_of, len(names))
             sides = len(np.unique(held.items))
             usable = (held.sizes > 1) & (held.sizes <= min(FAMILY, max(sides // 2, 1)))
             self.ignored += int(((held.sizes > 1) & ~usable).sum())
