@@ -24,6 +24,7 @@ CLAIMS = (
     "duplicates",
     "encode",
     "mine",
+    "yardstick",
 )
 
 

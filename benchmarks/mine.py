@@ -87,7 +87,8 @@ class _Rows:
 
 def _sides(pairs: int, candidates: int, dimension: int) -> tuple[dict[str, Callable[[], Any]], list[str]]:
     from pipeline.mine.csr import Csr
-    from pipeline.mine.search import COLUMNS, ROWS, Search, Side, Wanted
+    from pipeline.mine.search import COLUMNS, ROWS, Search, Wanted
+    from pipeline.mine.side import Side
 
     q, c = planted(pairs, candidates, dimension)
     draw = np.random.default_rng(1)
@@ -211,7 +212,7 @@ def _write(folder: Path, texts: int, pairs: int) -> None:
         pl.lit(True).alias("kept"),
         pl.col("n").cast(pl.UInt64).alias("class_id"),
         pl.col("n").cast(pl.UInt64).alias("cluster"),
-        pl.lit([], pl.List(pl.String)).alias("flags"),
+        *(pl.lit([], pl.List(pl.String)).alias(c) for c in ("flags", "also_in")),
         *(
             pl.lit("").alias(c)
             for c in (

@@ -6,8 +6,8 @@ from collections import defaultdict
 
 import numpy as np
 import polars as pl
-from mining import Corpus, Made
 
+from benchmarks.finished import Corpus, Made
 from pipeline.manifest.settings import RuleConfig
 from pipeline.normalize import key_hash, match_key
 
@@ -81,17 +81,19 @@ class Oracle:
             inside: dict[str, set[int]] = defaultdict(set)
             asks: dict[str, set[int]] = defaultdict(set)
             every: set[int] = set()
+            size: dict[str, int] = defaultdict(int)
             for i, p in enumerate(c.pairs):
                 if p.get("removed"):
                     continue
                 doc = p.get("doc", f"own {i}")
+                size[doc] += 1
                 asks[doc].add(self.g(name, "text", p["text"]))
                 inside[doc].add(self.g(name, "text_pos", p["text_pos"]))
                 if c.symmetric:
                     inside[doc].add(self.g(name, "text", p["text"]))
                 every |= inside[doc]
             for doc, groups in inside.items():
-                if 1 < len(groups) <= min(FAMILY, max(len(every) // 2, 1)):
+                if size[doc] > 1 and 1 < len(groups) <= min(FAMILY, max(len(every) // 2, 1)):
                     for g in asks[doc]:
                         self.family_of[g] |= groups
 

@@ -22,10 +22,12 @@ from benchmarks import (
     match_key,
     measure,
     medi,
+    mine,
     mix,
     noop,
     signatures,
     text,
+    yardstick,
 )
 from benchmarks.__main__ import CLAIMS, main
 from pipeline.normalize import match_key as keys_of
@@ -240,6 +242,28 @@ def test_encode_tells_the_repeats_apart_and_counts_operations() -> None:
     # A layer has four square matrices and two of 8 x 32; 10 tokens meet each, and 10 x 10 pairs meet twice.
     layer = 2 * (4 * 8 * 8 + 2 * 8 * 32) * 10 + 2 * 2 * 8 * 10 * 10
     assert encode.flops(BertModel(shape), np.array([10.0, 10.0])) == 2 * 3 * layer
+
+
+def test_mine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mine, "DIMENSIONS", (32,))
+    table = mine.run(pairs=60)
+    assert [row.cells[0] for row in table.rows][:2] == ["product, 32-d", "search, all filters, 32-d"]
+    assert any("fill 100%" in note for note in table.notes)
+
+
+def test_planted_neighbours_are_the_nearest() -> None:
+    queries, candidates = (rows.astype(np.float64) for rows in mine.planted(50, 5_000, 256))
+    scores = np.sort(queries @ candidates.T, axis=1)[:, ::-1]
+    assert scores[:, mine.NEIGHBOURS - 1].min() > 0.4 > scores[:, mine.NEIGHBOURS].max()
+
+
+def test_yardstick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(yardstick, "slices", lambda pairs: [])
+    table = yardstick.run(pairs=40)
+    shares = {row.cells[0].split(": ")[1]: float(row.cells[2].rstrip("%")) for row in table.rows}
+    # Two of four wordings are hidden: the nearest are those.
+    assert shares["the nearest"] > shares["mu + 0.70 (s_pos - mu)"]
+    assert shares["the nearest"] == pytest.approx(100 * 2 / 7, abs=6)
 
 
 def test_decontaminate() -> None:

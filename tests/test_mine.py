@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import numba
 import numpy as np
 import polars as pl
 import pytest
-from mining import Corpus, Made, build, ngrams
 from mining_oracle import Oracle
 
+from benchmarks.finished import Corpus, Made, build, ngrams
 from pipeline.errors import CountError, FormatError
 from pipeline.manifest.settings import MineConfig, RuleConfig
-from pipeline.mine import corpus, mine, search
+from pipeline.mine import corpus, mine, search, side
 from pipeline.mine.rule import ORIGINS, Found, Given, select
 
 RULE, KEEP = RuleConfig(negatives=5), 30
@@ -156,8 +156,8 @@ def test_no_negative_belongs_with_its_text_or_positive(
         for i in row:
             negative = plain(texts[i])
             assert negative not in banned, (p, texts[i])
-            for side in (text, pos):
-                assert not near(side, negative), (p, texts[i])
+            for own in (text, pos):
+                assert not near(own, negative), (p, texts[i])
             looked += 1
     assert looked > 2 * len(negatives)
 
@@ -218,7 +218,7 @@ def test_neither_shards_nor_threads_nor_blocks_change_a_byte(
     again = build(tmp_path / "build", corpora, two_sided=True, shard_rows=137)
     monkeypatch.setattr(search, "ROWS", 100)
     monkeypatch.setattr(search, "COLUMNS", 333)
-    monkeypatch.setattr(search, "HELD_BYTES", 0)
+    monkeypatch.setattr(side, "HELD_BYTES", 0)
     monkeypatch.setattr(corpus, "ROWS", 100)
     monkeypatch.setattr(corpus, "BANS", 5000)
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
@@ -294,7 +294,7 @@ def test_evidence_of_other_records_is_refused(tmp_path: Path) -> None:
 def test_another_encoder_may_veto(tmp_path: Path) -> None:
     """No candidate that the second encoder finds too near stays, and all others do."""
     corpora, made = small(tmp_path)
-    other = build(tmp_path / "other", corpora, salt="another")
+    other = build(tmp_path / "other", corpora, encode=partial(ngrams, salt="another"))
     rule = RuleConfig(negatives=3, p=0.5)
     vetoed = mine(made.inputs, made.known, tmp_path, MineConfig(), rule, veto=[other.inputs[0].vectors])
     assert vetoed["corpora"]["one"]["stored"] > 0

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.mine import search
 from pipeline.mine.csr import Csr
-from pipeline.mine.search import Search, Side, Veto, Wanted
+from pipeline.mine.search import Search, Veto, Wanted
+from pipeline.mine.side import Side
 
 
 class Matrix:

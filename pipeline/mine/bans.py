@@ -164,17 +164,13 @@ class Bans:
         first = 0
         for symmetric, of in records:
             text, pos = self.number(of.text_group), self.number(of.pos_group)
-            names, document = np.unique(of.doc_group, return_inverse=True)
-            held = Csr.of(
-                *(
-                    np.concatenate(c)
-                    for c in (([document, document], [pos, text]) if symmetric else ([document], [pos]))
-                ),
-                len(names),
-            )
+            names, document, size = np.unique(of.doc_group, return_inverse=True, return_counts=True)
+            rows, sides_of = (np.tile(document, 2), np.concatenate([pos, text])) if symmetric else (document, pos)
+            held = Csr.of(rows, sides_of, len(names))
             sides = len(np.unique(held.items))
-            usable = (held.sizes > 1) & (held.sizes <= min(FAMILY, max(sides // 2, 1)))
-            self.ignored += int(((held.sizes > 1) & ~usable).sum())
+            several = (size > 1) & (held.sizes > 1)
+            usable = several & (held.sizes <= min(FAMILY, max(sides // 2, 1)))
+            self.ignored += int((several & ~usable).sum())
             mine = usable[document]
             asks.append(text[mine])
             documents.append(first + document[mine])

@@ -11,9 +11,11 @@ import numpy.typing as npt
 from pipeline.manifest.settings import RuleConfig
 from pipeline.mine.bans import Bans
 from pipeline.mine.csr import Csr, Ints
+from pipeline.mine.findings import Nearest
 from pipeline.mine.given import within
 from pipeline.mine.rule import Found, Scores, limits
-from pipeline.mine.search import ROWS, Nearest, Side, Veto, Wanted, spans
+from pipeline.mine.search import ROWS, Veto, Wanted, spans
+from pipeline.mine.side import Side
 from pipeline.mine.texts import Hashes, Ids, Records
 from pipeline.mine.yardstick import Hidden
 

@@ -52,7 +52,8 @@ class Csr:
     def sums(self, weights: Ints) -> Ints:
         """The sum over each row of `weights[item]`."""
         running = np.concatenate([np.zeros(1, np.int64), np.cumsum(weights[self.items])])
-        return running[self.offsets[1:]] - running[self.offsets[:-1]]
+        sums: Ints = running[self.offsets[1:]] - running[self.offsets[:-1]]
+        return sums
 
 
 def positions(names: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> tuple[Ints, Bools]:

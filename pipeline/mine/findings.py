@@ -36,7 +36,7 @@ class Part(NamedTuple):
     scores: Scores
 
     def where(self, mask: Bools) -> Part:
-        return Part(*(column[mask] for column in self))
+        return Part(self.row[mask], self.rank[mask], self.at[mask], self.scores[mask])
 
 
 def lines(mask: Bools, scores: Scores, at: Ints) -> Part:

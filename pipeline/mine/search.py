@@ -12,101 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from pipeline.mine import kernels
 from pipeline.mine.csr import Bools, Csr, Ints
 from pipeline.mine.findings import NONE, Nearest, Packed, Part, Scores, lines, pack, together, unpack
+from pipeline.mine.side import CHUNK, Held, Limits, Matrix, Side
 from pipeline.minhash.compiled import in_blocks
 
-Matrix = npt.NDArray[np.float32]
-Limits = npt.NDArray[np.float64]
 #: Queries and candidates that meet in one product: 16 MiB of scores.
 ROWS, COLUMNS = 1024, 4096
-#: Rows that one thread takes at a time.
-CHUNK = 64
 #: How many more than asked are scored again.
 SLACK, SLACK_ELIGIBLE = 28, 9
-#: Candidates up to this size stay in memory as float32; more are read from the vectors' files, block by block.
-HELD_BYTES = 2 << 30
-#: float32 values gathered at a time where they do not.
-_GATHERED = 1 << 25
 #: Candidates looked at by their signs for each one kept.
 SIGNS = 4
-
-
-class Rows(Protocol):
-    """What is searched for or among: `pipeline.encode.Vectors`."""
-
-    def take(self, ids: Ints, /) -> Matrix: ...
-
-
-class Side:
-    """Some rows of the vectors, in an order of their own.
-
-    >>> class Eye:
-    ...     def take(self, ids): return np.eye(4, dtype=np.float32)[ids]
-    >>> Side(Eye(), np.array([3, 1]), 4).take(np.array([1])).tolist()
-    [[0.0, 1.0, 0.0, 0.0]]
-    """
-
-    def __init__(self, vectors: Rows, ids: npt.NDArray[Any], dimension: int, *, hold: bool = False) -> None:
-        self._vectors, self.ids, self.dimension = vectors, ids.astype(np.int64), dimension
-        fits = 4 * len(ids) * dimension <= HELD_BYTES
-        self._held = self._gathered() if hold and fits else None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def take(self, at: Ints, /) -> Matrix:
-        return self._vectors.take(self.ids[at]) if self._held is None else self._held[at]
-
-    def block(self, lo: int, hi: int) -> Matrix:
-        return self._vectors.take(self.ids[lo:hi]) if self._held is None else self._held[lo:hi]
-
-    def _gathered(self) -> Matrix:
-        rows = np.empty((len(self.ids), self.dimension), np.float32)
-        for lo in range(0, len(rows), COLUMNS):
-            rows[lo : lo + COLUMNS] = self._vectors.take(self.ids[lo : lo + COLUMNS])
-        return rows
-
-    def mean(self) -> Limits:
-        """float64 [dimension]."""
-        total = np.zeros(self.dimension)
-        for lo in range(0, len(self), COLUMNS):
-            total += self.block(lo, min(lo + COLUMNS, len(self))).sum(axis=0, dtype=np.float64)
-        return total / max(len(self), 1)
-
-    def cosines(self, left: Matrix, at: Ints) -> Scores:
-        """float32 [n, m]: row i of `left` with each of this side's rows `at[i]`, summed in float64; 0 where `at` < 0."""
-        out = np.empty(at.shape, np.float32)
-        if not len(self):
-            out[:] = 0
-        elif self._held is not None:
-            matrix = self._held
-            in_blocks(len(at), lambda lo, hi: kernels.cosines(left, matrix, at, out, lo, hi), CHUNK)
-        else:
-            step = max(1, _GATHERED // max(at.shape[1] * self.dimension, 1))
-            for lo in range(0, len(at), step):
-                some = at[lo : lo + step]
-                rows = self.take(np.maximum(some, 0).ravel())
-                places = np.where(some >= 0, np.arange(some.size).reshape(some.shape), -1)
-                _cosines(left[lo : lo + step], rows, places, out[lo : lo + step])
-        return out
-
-    def signs(self, lo: int, hi: int) -> npt.NDArray[np.uint64]:
-        """Which numbers are positive, 64 to a word."""
-        bits = np.packbits(self.block(lo, hi) > 0, axis=1)
-        words = np.zeros((len(bits), -(-self.dimension // 64) * 8), np.uint8)
-        words[:, : bits.shape[1]] = bits
-        return words.view(np.uint64)
-
-
-def _cosines(left: Matrix, rows: Matrix, places: Ints, out: Scores) -> None:
-    in_blocks(len(places), lambda a, b: kernels.cosines(left, rows, places, out, a, b), CHUNK)
 
 
 class Veto(NamedTuple):
@@ -179,7 +100,7 @@ class Search:
         size = min(max(SIGNS * keep, 400), max(len(self.candidates), 1))
         nothing = np.zeros(0, np.int64)
         taking = _Taking(bans, size, nothing, nothing.astype(np.float32), 1)
-        signs = Side(_Held(left), np.arange(n), left.shape[1]).signs(0, n)
+        signs = Side(Held(left), np.arange(n), left.shape[1]).signs(0, n)
         for first in range(0, len(self.candidates), COLUMNS):
             words = self.candidates.signs(first, min(first + COLUMNS, len(self.candidates)))
             scores = np.empty((n, len(words)), np.float32)
@@ -269,13 +190,6 @@ class Search:
             told[begin : begin + self.wanted.eligible] = True
         taken = np.flatnonzero(told)
         return Part(np.full(len(taken), i), (taken + 1).astype(np.int32), places[taken], scores[taken])
-
-
-class _Held(NamedTuple):
-    matrix: Matrix
-
-    def take(self, ids: Ints, /) -> Matrix:
-        return self.matrix[ids]
 
 
 class _Lists(NamedTuple):

@@ -77,7 +77,8 @@ class Pool:
             raise FormatError(
                 "pool", cause, "it was made of other data: delete its folder in the store and build again"
             )
-        return (self.starts[corpus] + at).astype(np.uint32)
+        ids: Ids = (self.starts[corpus] + at).astype(np.uint32)
+        return ids
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ them. Groups come from `dedupe`; vectors are hashed character n-grams: real geom
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,11 @@ def ngrams(texts: Sequence[str], dimension: int = 96, salt: str = "") -> np.ndar
     return rows.astype(np.float16)
 
 
+Encode = Callable[[Sequence[str]], np.ndarray]
+
+
 def build(
-    folder: Path, corpora: Sequence[Corpus], *, two_sided: bool = False, shard_rows: int = 1000, salt: str = ""
+    folder: Path, corpora: Sequence[Corpus], *, two_sided: bool = False, shard_rows: int = 1000, encode: Encode = ngrams
 ) -> Made:
     made = Made([], [], {}, {}, {}, {})
     texts = {c.name: _text_rows(c) for c in corpora}
@@ -78,6 +81,7 @@ def build(
             cluster=pl.Series([clusters[i] for i in classes[c.name]["class_id"].to_list()], dtype=pl.UInt64),
             kept=pl.Series([not pair.get("removed", False) for pair in c.pairs], dtype=pl.Boolean),
             flags=pl.lit([], pl.List(pl.String)),
+            also_in=pl.lit([], pl.List(pl.String)),
             **{name: pl.lit(value) for name, value in TERMS.items()},
         )
         write_parquet(home / "evidence.parquet", _table(frame, EVIDENCE_SCHEMA))
@@ -98,8 +102,7 @@ def build(
         matrices = []
         for path in pools:
             part = pl.read_parquet(path)
-            prefixed = [("文" if d else "") + t for t, d in part.iter_rows()]
-            matrices.append(ngrams(prefixed, salt=salt))
+            matrices.append(encode([("文" if d else "") + t for t, d in part.iter_rows()]))
             vectors.append(path.with_suffix(".npy"))
             np.save(vectors[-1], matrices[-1])
         made.inputs.append(MineInput(c.name, c.symmetric, shards, labelled, pools, vectors, c.code_sides))
