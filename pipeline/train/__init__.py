@@ -4,6 +4,7 @@ torch and sentence-transformers are imported inside functions of the modules tha
 command line is told at once.
 
     stage    one training run: its folder, checkpoints, papers
+    config   settings out of words
     base     the model it begins with, and the terms of that model
     rows     how the records of a batch become the columns of a loss
     judged   judged pairs of a corpus, as an endless stream
@@ -16,6 +17,7 @@ command line is told at once.
 from __future__ import annotations
 
 from pipeline.train.base import Base, base_model
+from pipeline.train.config import train_config
 from pipeline.train.stage import Heard, Trained, train
 
-__all__ = ["Base", "Heard", "Trained", "base_model", "train"]
+__all__ = ["Base", "Heard", "Trained", "base_model", "train", "train_config"]

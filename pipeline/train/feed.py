@@ -49,34 +49,35 @@ class Feed(IterableDataset[dict[str, Any]]):
         self._rows = {name: sum(f.kept for f in build.funnels if f.corpus == name) for name in self._judged}
         self._seen = dict.fromkeys(self._judged, 0)
         self.position: dict[str, Any] = self._state({})
-        self.given: dict[str, int] = {}
 
     def resume(self, position: Mapping[str, Any]) -> None:
         """Go on behind the batch that `position` was told for."""
         self._mixer.resume(position["mixer"])
         self._seen, self.position = dict(position["seen"]), dict(position)
-        self.given = dict(position["given"])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         made = self._made()
         waiting: deque[Future[tuple[dict[str, Any], dict[str, Any]]]] = deque()
-        with ThreadPoolExecutor(1, "feed") as ahead:
+        ahead = ThreadPoolExecutor(1, "feed")
+        try:
             while True:
                 while len(waiting) < AHEAD:
                     waiting.append(ahead.submit(next, made))
                 batch, self.position = waiting.popleft().result()
                 yield batch
+        finally:
+            ahead.shutdown(cancel_futures=True)
 
     def _made(self) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
         rank, world = self._part
-        given = dict(self.given)
+        given = dict(self.position["given"])
         while True:
             for batch in self._mixer.batches():
                 n = batch.table.num_rows
                 given[batch.corpus] = given.get(batch.corpus, 0) + n
-                columns = self._columns(batch.corpus, records(batch.table.slice(0, n - n % world)))
                 if n < world:
                     continue
+                columns = self._columns(batch.corpus, records(batch.table.slice(0, n - n % world)))
                 rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
                 even = len(rows) - len(rows) % world
                 yield self._collate(rows[rank:even:world]), self._state(given)
