@@ -34,4 +34,6 @@ def train_config(given: Mapping[str, Any], words: Sequence[str] = ()) -> TrainCo
         return TrainConfig.model_validate({**told, "mix": mix})
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, one['loc'])) or 'settings'}: {one['msg']}" for one in error.errors())
-        raise UsageError("m3e train", faults, "see m3e train --help and docs/training.md for what each may be") from None
+        raise UsageError(
+            "m3e train", faults, "see m3e train --help and docs/training.md for what each may be"
+        ) from None

@@ -81,7 +81,9 @@ def model_terms(base: Base, build: Build, *, labelled: bool) -> ModelTerms:
     """
     whole = join([base.manifest.licence])
     shares = [share for corpus in build.corpora for share in _shares(build, corpus, labelled=labelled)]
-    parts = [part for parts in build.receipt.get("terms", {}).values() for part in parts.values() if _used(part, labelled)]
+    parts = [
+        part for parts in build.receipt.get("terms", {}).values() for part in parts.values() if _used(part, labelled)
+    ]
     attributions = {part["attribution"] for part in parts if part.get("attribution")}
     generators = {part["generator"] for part in parts if part.get("generator")}
     return ModelTerms(

@@ -30,7 +30,7 @@ def draw(curve: Sequence[Point]) -> bytes:
 
     every = -(-len(curve) // MOST_POINTS) or 1
     points = [dict(point) for point in curve[::every]]
-    lines = alt.Chart(alt.Data(values=points)).mark_line().encode(x=alt.X("step:Q", title="step"))
+    lines = alt.Chart({"values": points}).mark_line().encode(x=alt.X("step:Q", title="step"))
     loss = lines.encode(y=alt.Y("loss:Q", title="loss")).properties(width=640, height=260)
     rate = lines.encode(y=alt.Y("lr:Q", title="learning rate")).properties(width=640, height=90)
     out = io.StringIO()
@@ -56,7 +56,7 @@ def _front_matter(told: Mapping[str, Any]) -> str:
     return data.to_yaml(line_break="\n")
 
 
-def _licence(told: Mapping[str, Any]) -> dict[str, str]:
+def _licence(told: Mapping[str, Any]) -> dict[str, Any]:
     """The Hub's licence keys: one licence if base and data all have it, else `other` and the use it comes to."""
     ids = {*told["base"]["licences"], *(share["licence"] for share in told["data"])}
     one = next(iter(ids)) if len(ids) == 1 else None

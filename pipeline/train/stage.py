@@ -25,9 +25,9 @@ from pipeline.weights import EncoderIdentity, identify, model_folder
 #: Hears (step, steps, loss).
 Heard = Callable[[int, int, float], None]
 #: Written first: what a run is of. A folder that holds one of other settings is not touched.
-SETTINGS = "settings.json"
+SETTINGS = "training/settings.json"
 #: Written last: what came of it.
-RECEIPT = "training.json"
+RECEIPT = "training/receipt.json"
 #: More prompts than this are not put into the model's settings.
 MOST_PROMPTS = 50
 NEEDED = ("accelerate", "datasets", "sentence_transformers", "torch")
@@ -50,7 +50,8 @@ def train(build: Build, base: Base, out: Path, config: TrainConfig, listen: Hear
     again after a kill, it goes on from the last whole checkpoint and gives the losses it would have given; run again
     when it is done, it does nothing.
 
-    Files: the model, `loss.svg`, `loss.json`, `README.md` (the card), `settings.json`, `training.json` (the receipt).
+    Files: the model, `README.md` (its card), `checkpoint-*`, and in `training/` `settings.json`, `loss.json`, `loss.svg`
+    and `receipt.json`, which is written last.
 
     Raises UsageError where the build has no scores for the recipe, the extra `train` is missing, or `out` holds a run of
     other settings; SourceError or NetworkError where the base model cannot be had; StoreError where `out` holds something
@@ -92,7 +93,7 @@ def _trained(
     told = made.arguments(out, model, config, steps)
     with writable(out, "training"):
         if state.is_main_process:
-            out.mkdir(parents=True, exist_ok=True)
+            (out / SETTINGS).parent.mkdir(parents=True, exist_ok=True)
             write_durably(out / SETTINGS, readable_json(asked))
         trainer = made.Trainer(
             lambda collate: Feed(build, config, collate, (rank, world)),
@@ -125,15 +126,17 @@ def _trained(
             "loss": type(trainer.loss).__name__,
             "curve": {"first": curve[0]["loss"], "last": curve[-1]["loss"], "points": len(curve)},
             "data": [
-                {"corpus": f.corpus, "records": f.kept, "given": given.get(f.corpus, 0)} for f in build.funnels if f.kept
+                {"corpus": f.corpus, "records": f.kept, "given": given.get(f.corpus, 0)}
+                for f in build.funnels
+                if f.kept
             ],
             "licence": terms.told(),
             "training_datasets": build.receipt.get("training_datasets", {}),
             "prompts": listed([f"{prompt}\n" for prompt in prompts]),
             "versions": {**versions(), **_libraries()},
         }
-        write_durably(out / "loss.json", as_json(curve))
-        write_durably(out / "loss.svg", draw(curve))
+        write_durably(out / "training/loss.json", as_json(curve))
+        write_durably(out / "training/loss.svg", draw(curve))
         write_durably(out / "README.md", render_model_card(receipt).encode())
         write_durably(out / RECEIPT, readable_json(receipt))
     return Trained(out, receipt, changed=True, resumed=resumed)
@@ -195,7 +198,10 @@ def _named(base: Base) -> dict[str, str]:
     source = base.manifest.source
     if source.kind == "hub":
         return {"kind": "hub", "name": source.model}
-    return {"kind": source.kind, "name": base.manifest.name if base.has_terms else os.path.basename(base.told.rstrip("/"))}
+    return {
+        "kind": source.kind,
+        "name": base.manifest.name if base.has_terms else os.path.basename(base.told.rstrip("/")),
+    }
 
 
 def _libraries() -> dict[str, str]:

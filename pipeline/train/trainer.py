@@ -19,7 +19,8 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, TrainerCallback
+from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import SourceError
 from pipeline.folder import readable_json
@@ -35,6 +36,9 @@ LEARNING_RATES = ((80_000_000, 1e-4), (200_000_000, 5e-5), (float("inf"), 8e-6))
 
 def load_model(folder: Path, told: str, config: TrainConfig) -> SentenceTransformer:
     """From safetensors on this machine, in float32; a bare transformer gets mean pooling, as M3E has. No foreign code is run."""
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    # Weights that a model lacks (a pooler that nothing uses) are drawn: always the same ones.
+    set_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     weights = {"dtype": torch.float32, "use_safetensors": True}
     try:
@@ -102,7 +106,7 @@ def arguments(out: Path, model: torch.nn.Module, config: TrainConfig, steps: int
     return told
 
 
-class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
+class Trainer(SentenceTransformerTrainer):
     """The trainer, fed with our batches. `listen` hears (step, steps, loss) at every point of the curve."""
 
     def __init__(self, feed: Callable[[Any], Feed], listen: Callable[[int, int, float], None], **told: Any) -> None:
@@ -123,13 +127,13 @@ class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         del state_dict
-        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+        self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         position = self.feed.position
         super()._save_checkpoint(model, trial)
         if self.args.should_save:
-            place = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}" / POSITION
+            place = Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}" / POSITION
             write_durably(place, readable_json(position))
 
 
@@ -143,7 +147,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-class _Listener(TrainerCallback):  # type: ignore[misc]
+class _Listener(TrainerCallback):
     def __init__(self, listen: Callable[[int, int, float], None]) -> None:
         self._listen = listen
 
