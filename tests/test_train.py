@@ -34,7 +34,7 @@ torch = pytest.importorskip("torch")
 pytest.importorskip("accelerate")
 
 #: sixty steps with a checkpoint at 20, 40 and 60
-WORDS = ("steps=60", "mix.batch=24", "lr=2e-3", "log_every=5", "save_every=20", "keep=5", "prompts=none")
+WORDS = ("steps=60", "mix.batch=24", "lr=2e-3", "log_every=5", "save_every=20", "keep=5", "prompts=off")
 Groups = tuple[int, int, int]
 
 
@@ -211,7 +211,7 @@ def fed(build: Build, config: TrainConfig, part: tuple[int, int] = (0, 1)) -> It
 
 
 def test_an_epoch_of_cosent_is_every_pair_negative_and_judgement(scored: Build) -> None:
-    config = train_config({"recipe": "cosent", "mix.batch": 8, "mix.power": 1.0, "negatives": 9, "prompts": "none"})
+    config = train_config({"recipe": "cosent", "mix.batch": 8, "mix.power": 1.0, "negatives": 9, "prompts": "off"})
     feed = Feed(scored, config, lambda rows: {"rows": rows}, (0, 1))
     got: Counter[tuple[str, str, float]] = Counter()
     for batch in feed:

@@ -191,7 +191,7 @@ class TrainConfig(Strict):
     weight_decay: Annotated[float, Field(ge=0, lt=1)] = 1e-3
     warmup: Ratio = 0.05
     max_tokens: Annotated[int, Field(ge=8)] = 512
-    prompts: Literal["record", "none"] = "record"
+    prompts: Literal["record", "off"] = "record"
     log_every: Count = 10
     save_every: Count = 500
     keep: Annotated[int, Field(ge=2)] = 2

@@ -100,6 +100,6 @@ def _negatives(frame: pl.DataFrame, config: TrainConfig) -> pl.DataFrame:
 
 
 def _prompted(text: str, prompt: str, config: TrainConfig) -> pl.Expr:
-    if config.prompts == "none":
+    if config.prompts == "off":
         return pl.col(text)
     return pl.when(pl.col(prompt) == "").then(pl.col(text)).otherwise(pl.concat_str(prompt, pl.lit(JOINT), text))
