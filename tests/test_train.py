@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from tiny_model import manifest, tiny_model
 
 from pipeline.manifest.settings import RuleConfig, ScoreConfig, TrainConfig
 from pipeline.normalize.key import match_key
-from pipeline.report.opened import Build
+from pipeline.report.opened import Build, open_build
 from pipeline.train import Base, Trained, base_model, train, train_config
 from pipeline.train.feed import Feed
 from pipeline.train.judged import Judged
@@ -92,7 +94,7 @@ class Spy:
                 spy.columns.append([_tokens(one) for one in features])
                 spy.labels.append([] if labels is None else labels.tolist())
                 told = self.loss(features, labels)
-                spy.losses.append(float(told))
+                spy.losses.append(float(told.detach()))
                 return told
 
         return Spied()
@@ -103,21 +105,19 @@ def _tokens(features: Any) -> list[tuple[int, ...]]:
     return [tuple(token for token, there in zip(*row, strict=True) if there) for row in whole]
 
 
-def spied(
-    monkeypatch: pytest.MonkeyPatch, build: Build, base: Base, out: Path, config: TrainConfig
-) -> tuple[Trained, Spy]:
+def spied(build: Build, base: Base, out: Path, config: TrainConfig) -> tuple[Trained, Spy]:
     from pipeline.train import trainer
 
     spy, own = Spy(), trainer.loss_of
-    monkeypatch.setattr(trainer, "loss_of", lambda *told: spy.around(own(*told)))
-    return train(build, base, out, config), spy
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "loss_of", lambda *told: spy.around(own(*told)))
+        return train(build, base, out, config), spy
 
 
 @pytest.fixture(scope="module")
 def whole(demo: Build, tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Trained, Spy]:
-    with pytest.MonkeyPatch.context() as patch:
-        out = tmp_path_factory.mktemp("whole") / "model"
-        return spied(patch, demo, base_model(str(tiny), {}), out, train_config({}, WORDS))
+    out = tmp_path_factory.mktemp("whole") / "model"
+    return spied(demo, base_model(str(tiny), {}), out, train_config({}, WORDS))
 
 
 def test_sixty_steps_on_the_demo_make_the_loss_fall(whole: tuple[Trained, Spy], tiny: Path) -> None:
@@ -158,7 +158,7 @@ def test_no_batch_with_a_group_twice_reaches_the_loss(whole: tuple[Trained, Spy]
 
 
 def test_after_a_kill_the_same_losses_come_and_the_same_model(
-    whole: tuple[Trained, Spy], demo: Build, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Trained, Spy], demo: Build, tiny: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "model"
     told = [sys.executable, str(ROOT / "tests/train_child.py"), str(demo.folder), str(tiny), str(out), "50", *WORDS]
@@ -167,7 +167,7 @@ def test_after_a_kill_the_same_losses_come_and_the_same_model(
     assert killed.returncode == -9, killed.stderr
     assert not (out / "training/receipt.json").exists()
     (out / "checkpoint-50").mkdir()  # one that the kill cut short
-    done, spy = spied(monkeypatch, demo, base_model(str(tiny), {}), out, train_config({}, WORDS))
+    done, spy = spied(demo, base_model(str(tiny), {}), out, train_config({}, WORDS))
     assert done.resumed == 40
     assert spy.losses == whole[1].losses[40:]
     assert spy.columns == whole[1].columns[40:]
@@ -177,23 +177,18 @@ def test_after_a_kill_the_same_losses_come_and_the_same_model(
     assert not again.changed and again.receipt == json.loads((out / "training/receipt.json").read_bytes())
 
 
-def test_cosent_learns_the_scores_of_the_build(
-    scored: Build, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cosent_learns_the_scores_of_the_build(scored: Build, tiny: Path, tmp_path: Path) -> None:
     config = train_config({"recipe": "cosent", "steps": 40, "mix.batch": 16}, ["lr=2e-3", "save_every=40"])
-    done, spy = spied(monkeypatch, scored, base_model(str(tiny), {}), tmp_path / "model", config)
+    done, spy = spied(scored, base_model(str(tiny), {}), tmp_path / "model", config)
     assert done.receipt["loss"] == "Spied" and all(len(labels) >= 2 for labels in spy.labels[:5])
     assert sum(spy.losses[-10:]) < sum(spy.losses[:10])
 
 
-def test_ntuples_reach_a_cached_loss_with_their_negatives(
-    scored: Build, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ntuples_reach_a_cached_loss_with_their_negatives(scored: Build, tiny: Path, tmp_path: Path) -> None:
     given = {"recipe": "ntuple", "steps": 20, "mix.batch": 16, "mini_batch": 5}
-    done, spy = spied(monkeypatch, scored, base_model(str(tiny), {}), tmp_path / "a", train_config(given, ["lr=1e-3"]))
+    done, spy = spied(scored, base_model(str(tiny), {}), tmp_path / "a", train_config(given, ["lr=1e-3"]))
     assert max(len(columns) for columns in spy.columns) > 2
     plain, other = spied(
-        monkeypatch,
         scored,
         base_model(str(tiny), {}),
         tmp_path / "b",
@@ -202,12 +197,6 @@ def test_ntuples_reach_a_cached_loss_with_their_negatives(
     assert spy.columns == other.columns
     assert spy.losses == pytest.approx(other.losses, rel=0.05)
     assert done.changed and plain.changed
-
-
-def fed(build: Build, config: TrainConfig, part: tuple[int, int] = (0, 1)) -> Iterator[list[dict[str, Any]]]:
-    return iter(Feed(build, config, lambda rows: {"rows": rows}, part)) and (
-        batch["rows"] for batch in Feed(build, config, lambda rows: {"rows": rows}, part)
-    )
 
 
 def test_an_epoch_of_cosent_is_every_pair_negative_and_judgement(scored: Build) -> None:
@@ -339,6 +328,52 @@ def test_the_card_tells_data_terms_and_declared_benchmarks(whole: tuple[Trained,
     for row in done.receipt["licence"]["data"]:
         assert f"| {row['corpus']} | {row['licence']} | {row['commercial']} |" in card
     assert done.receipt["training_datasets"] == demo.receipt["training_datasets"]
+
+
+def test_the_lines_of_the_document_train(
+    demo: Build, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+    import sentence_transformers
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+
+    (tmp_path / "build").mkdir()
+    (tmp_path / "build/demo").symlink_to(demo.folder)
+    assert (
+        m3e(
+            "export", "build/demo", "--to", "st-pair", "--out", "build", "--corpus", "demo-faq", cwd=tmp_path
+        ).returncode
+        == 0
+    )
+    (tmp_path / "build/demo.only-demo-faq.st-pair").rename(tmp_path / "build/demo.st-pair")
+    monkeypatch.chdir(tmp_path)
+    names = {
+        "Path": Path,
+        "open_build": open_build,
+        "base_model": base_model,
+        "train_config": train_config,
+        "train": train,
+    }
+    names |= {"load_dataset": partial(datasets.load_dataset, cache_dir=str(tmp_path / "cache"))}
+    names |= {"SentenceTransformer": partial(sentence_transformers.SentenceTransformer, device="cpu")}
+    names |= {"MultipleNegativesRankingLoss": MultipleNegativesRankingLoss}
+    trainer = sentence_transformers.SentenceTransformerTrainer
+    arguments = sentence_transformers.SentenceTransformerTrainingArguments(
+        output_dir=str(tmp_path / "plain"),
+        use_cpu=True,
+        max_steps=3,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+    )
+    names |= {"SentenceTransformerTrainer": partial(trainer, args=arguments)}
+    document = (ROOT / "docs/training.md").read_text("utf-8").replace("moka-ai/m3e-small", str(tiny))
+    document = document.replace('{"epochs": 1}', '{"epochs": 1, "mix.batch": 64}')
+    for block in re.findall(r"```python\n(.*?)```", document, re.DOTALL):
+        assert len(block.splitlines()) == 3
+        exec(block, names)
+    receipt = json.loads((tmp_path / "models/mine/training/receipt.json").read_bytes())
+    assert receipt["steps"] >= 749 // 64 and receipt["model"]["name"] == "tiny"
 
 
 def test_wrong_input_is_told_in_sentences(demo: Build, tiny: Path, whole: tuple[Trained, Spy], tmp_path: Path) -> None:
