@@ -116,7 +116,9 @@ class Trainer(SentenceTransformerTrainer):
         self.add_callback(_Listener(listen))
 
     def get_train_dataloader(self) -> Any:
-        return DataLoader(self.feed, batch_size=None, collate_fn=_as_it_is, pin_memory=torch.cuda.is_available())
+        # A generator of its own: the loader draws a number, and would shift the drop-out of a run that is taken up again.
+        own, pinned = torch.Generator(), torch.cuda.is_available()
+        return DataLoader(self.feed, batch_size=None, collate_fn=_as_it_is, pin_memory=pinned, generator=own)
 
     def add_model_card_callback(self, _: dict[str, Any]) -> None:
         """None: the card is ours, and theirs looks at a data set that is not there."""
