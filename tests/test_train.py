@@ -174,6 +174,13 @@ def test_after_a_kill_the_same_losses_come_and_the_same_model(
     assert spy.columns == whole[1].columns[40:]
     for name in ("training/loss.json", "model.safetensors"):
         assert (out / name).read_bytes() == (whole[0].folder / name).read_bytes()
+    # Killed between the last checkpoint and the papers: nothing is trained again.
+    for name in ("training/receipt.json", "model.safetensors"):
+        (out / name).unlink()
+    last, spy = spied(demo, base_model(str(tiny), {}), out, train_config({}, WORDS))
+    assert last.resumed == 60 and not spy.losses
+    assert (out / "model.safetensors").read_bytes() == (whole[0].folder / "model.safetensors").read_bytes()
+    assert last.receipt == whole[0].receipt
     again = train(demo, base_model(str(tiny), {}), out, train_config({}, WORDS))
     assert not again.changed and again.receipt == json.loads((out / "training/receipt.json").read_bytes())
 

@@ -102,10 +102,9 @@ def _trained(
             args=told,
             loss=made.loss_of(model, config, world),
         )
-        if (checkpoint := made.checkpoint_of(out)) is not None:
-            trainer.take_up(checkpoint)
-        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-        resumed = int(checkpoint.name.rpartition("-")[2]) if checkpoint else None
+        checkpoint = made.checkpoint_of(out)
+        trainer.run(checkpoint)
+        resumed = made.step_of(checkpoint) if checkpoint else None
         if not state.is_main_process:
             return Trained(out, {}, changed=True, resumed=resumed)
         model.save_pretrained(str(out), create_model_card=False)

@@ -19,7 +19,8 @@ from sentence_transformers.sentence_transformer.losses import (
     MultipleNegativesRankingLoss,
 )
 from torch.utils.data import DataLoader
-from transformers import PrinterCallback, TrainerCallback, set_seed
+from transformers import PrinterCallback, TrainerCallback, TrainerState, set_seed
+from transformers.trainer import TRAINER_STATE_NAME
 from transformers.utils import logging as transformers_logging
 
 from pipeline.errors import SourceError
@@ -92,7 +93,7 @@ def arguments(out: Path, model: torch.nn.Module, config: TrainConfig, steps: int
         use_cpu=not cuda,
         seed=config.seed,
         logging_strategy="steps",
-        logging_steps=config.log_every,
+        logging_steps=min(config.log_every, steps),
         save_strategy="steps",
         save_steps=config.save_every,
         save_total_limit=config.keep,
@@ -123,9 +124,17 @@ class Trainer(SentenceTransformerTrainer):
     def add_model_card_callback(self, _: dict[str, Any]) -> None:
         """None: the card is ours, and theirs looks at a data set that is not there."""
 
-    def take_up(self, checkpoint: Path) -> None:
-        """Let the feed stand where it stood at this checkpoint."""
+    def run(self, checkpoint: Path | None) -> None:
+        """Train to the last step, from a checkpoint where there is one; nothing is left to do behind the last step's."""
+        if checkpoint is None:
+            self.train()
+            return
         self.feed.resume(json.loads((checkpoint / POSITION).read_bytes()))
+        if step_of(checkpoint) < self.args.max_steps:
+            self.train(resume_from_checkpoint=str(checkpoint))
+            return
+        self._load_from_checkpoint(str(checkpoint))
+        self.state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         del state_dict
@@ -142,7 +151,16 @@ class Trainer(SentenceTransformerTrainer):
 def checkpoint_of(out: Path) -> Path | None:
     """The last whole checkpoint of a run."""
     whole = [path.parent for path in out.glob(f"checkpoint-*/{POSITION}")]
-    return max(whole, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+    return max(whole, key=step_of, default=None)
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step a checkpoint was written behind.
+
+    >>> step_of(Path("checkpoint-40"))
+    40
+    """
+    return int(checkpoint.name.rpartition("-")[2])
 
 
 def _as_it_is(batch: Any) -> Any:
