@@ -18,6 +18,7 @@ from sentence_transformers.sentence_transformer.losses import (
     CoSENTLoss,
     MultipleNegativesRankingLoss,
 )
+from sentence_transformers.sentence_transformer.modules import Pooling
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, TrainerCallback, TrainerState, set_seed
 from transformers.trainer import TRAINER_STATE_NAME
@@ -52,6 +53,10 @@ def load_model(folder: Path, told: str, config: TrainConfig) -> SentenceTransfor
         cure = "it must be a sentence-transformers or transformers model that runs without code of its own"
         raise SourceError(f"--model {told}", cause, cure) from None
     model.max_seq_length = min(model.max_seq_length or config.max_tokens, config.max_tokens)
+    if any(isinstance(module, Pooling) for module in model):
+        # BERT's own pooler is asked by nobody then; several processes would wait for its gradients.
+        for name, weights in model.named_parameters():
+            weights.requires_grad_(".pooler." not in name)
     return model
 
 
