@@ -17,7 +17,14 @@ from prefect.plugins import register_hook
 PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
 
 #: Deployments of `prefect.yaml`; a test holds the two together.
-OURS = ("build-m3e-hq", "build-m3e-commercial", "build-demo")
+OURS = (
+    "build-m3e-hq",
+    "build-m3e-commercial",
+    "build-m3e-hq-with-score",
+    "build-demo",
+    "build-demo-with-score",
+    "train-m3e",
+)
 #: Options of `prefect deployment run` that take the next word as their value.
 TAKES_VALUE = {
     "--id", "--param", "-p", "--params", "--start-in", "--start-at", "--flow-run-name", "--job-variable", "-jv",

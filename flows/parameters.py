@@ -27,3 +27,24 @@ class BuildParameters(BaseModel):
     ] = "threads"
     workers: Annotated[int, Field(ge=1, description="Steps at a time.")] = 2
     dask_address: Annotated[str | None, Field(description="Scheduler to use; none starts a local cluster.")] = None
+
+
+class TrainParameters(BaseModel):
+    """What a training run may be told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    build: Annotated[Path, Field(description="The build to train on.")]
+    model: Annotated[str, Field(description="The model to begin with: a folder, ORG/NAME on the Hub, or an encoder.")]
+    out: Annotated[Path, Field(description="Where the trained model goes; a run that was cut off goes on there.")]
+    recipe: Annotated[
+        Literal["contrastive", "ntuple", "cosent"], Field(description="Pairs, mined negatives, or scores.")
+    ] = "contrastive"
+    steps: Annotated[int | None, Field(ge=1, description="Batches to train on; none goes by epochs.")] = None
+    epochs: Annotated[int, Field(ge=1, description="How often the data is seen.")] = 1
+    batch: Annotated[int, Field(ge=1, description="Records per step.")] = 256
+    mini_batch: Annotated[
+        int | None, Field(ge=1, description="Texts at a time, for batches beyond the memory of the GPU.")
+    ] = None
+    settings: Annotated[list[str], Field(description="Any other setting: lr=3e-5.")] = []
+    manifests: Annotated[list[Path], Field(description="Folders of own manifests beside the shipped ones.")] = []

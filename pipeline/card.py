@@ -204,12 +204,12 @@ def render_card(
         "weak": [c.name for c in kept if c.weak],
         "command": rebuild_command(receipt),
     }
-    return _environment().get_template("card.md.jinja").render(told)
+    return templates().get_template("card.md.jinja").render(told)
 
 
 def render_attribution(corpora: Sequence[Corpus]) -> str:
     """ATTRIBUTION.md: whom to name for what, under which terms, and where each term was read, in its own words."""
-    return _environment().get_template("attribution.md.jinja").render(parts=list(parts_of(corpora)))
+    return templates().get_template("attribution.md.jinja").render(parts=list(parts_of(corpora)))
 
 
 def place_of(evidence: Evidence) -> str:
@@ -307,7 +307,8 @@ def size_category(records: int) -> str:
 
 
 @cache
-def _environment() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """The templates of our papers, with the filters they use."""
     made = jinja2.Environment(
         loader=jinja2.PackageLoader("pipeline"),
         undefined=jinja2.StrictUndefined,

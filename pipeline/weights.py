@@ -26,7 +26,17 @@ from pipeline.store import canonical_json, write_durably
 #: Files that decide vectors. Pickled weights are not among them: reading one can run code, so none is ever read.
 DECIDING = ("*.safetensors", "*.json", "*.txt", "*.model", "*.spm")
 #: Other forms of the same weights, and what training left behind.
-IGNORED = ("onnx/*", "openvino/*", "coreml/*", "eval/*", "runs/*", "checkpoint-*", "*training_args.json", "*README*")
+IGNORED = (
+    "onnx/*",
+    "openvino/*",
+    "coreml/*",
+    "eval/*",
+    "runs/*",
+    "checkpoint-*",
+    "training/*",
+    "*training_args.json",
+    "*README*",
+)
 #: How long the Hub may be silent.
 TIMEOUT_S = 30
 

@@ -169,3 +169,37 @@ class MixConfig(Strict):
     window_rows: Annotated[int, Field(ge=1)] = 1_048_576
     window_bytes: Annotated[int, Field(ge=1 << 16)] = 1 << 28
     seed: int = 0
+
+
+class TrainConfig(Strict):
+    """A training run. `mix` says how many records a step holds and how corpora take part; M3E's own numbers where it had some.
+
+    `recipe`: `contrastive` with the other records of the batch as negatives, `ntuple` with mined ones besides, `cosent`
+    on scored pairs. `negatives` of a record at most. `mini_batch` texts at a time pass the model, so that a batch may be
+    larger than the memory of a GPU. `lr` left out follows the number of parameters. `warmup` is a share of the steps.
+    `prompts: record` puts the record's prompt before each side. Without `steps` the data is seen `epochs` times.
+    """
+
+    recipe: Literal["contrastive", "cosent", "ntuple"] = "contrastive"
+    mix: MixConfig = MixConfig()
+    steps: Count | None = None
+    epochs: Count = 1
+    mini_batch: Count | None = None
+    negatives: Annotated[int, Field(ge=0, le=100)] = 4
+    temperature: Annotated[float, Field(gt=0, le=1)] = 0.05
+    lr: Annotated[float, Field(gt=0, lt=1)] | None = None
+    weight_decay: Annotated[float, Field(ge=0, lt=1)] = 1e-3
+    warmup: Ratio = 0.05
+    max_tokens: Annotated[int, Field(ge=8)] = 512
+    prompts: Literal["record", "off"] = "record"
+    log_every: Count = 10
+    save_every: Count = 500
+    keep: Annotated[int, Field(ge=2)] = 2
+    seed: int = 42
+
+    @model_validator(mode="after")
+    def _whole_logs(self) -> TrainConfig:
+        if self.save_every % self.log_every:
+            # A checkpoint between two points of the curve would lose the steps since the first of them.
+            raise ValueError(f"save_every {self.save_every} is no multiple of log_every {self.log_every}")
+        return self

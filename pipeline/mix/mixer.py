@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,8 @@ class Mixer:
 
     def state(self) -> dict[str, Any]:
         """Where the mixer stands: plain JSON, a few kilobytes. Ask between batches."""
-        positions = {name: asdict(stream.position) for name, stream in self._streams.items()}
+        # Shallow: `carry` may hold many rows, and a stream replaces it instead of changing it.
+        positions = {name: dict(vars(stream.position)) for name, stream in self._streams.items()}
         return {"epoch": self.epoch, "given": dict(self._given), "positions": positions}
 
     def resume(self, state: Mapping[str, Any]) -> None:
