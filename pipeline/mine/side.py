@@ -10,7 +10,7 @@ import numpy.typing as npt
 from pipeline.mine import kernels
 from pipeline.mine.csr import Ints
 from pipeline.mine.findings import Scores
-from pipeline.minhash.keys import in_blocks
+from pipeline.minhash.compiled import in_blocks
 
 Matrix = npt.NDArray[np.float32]
 Limits = npt.NDArray[np.float64]
