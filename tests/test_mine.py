@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import unicodedata
 from functools import cache, partial
 from pathlib import Path
@@ -11,6 +12,8 @@ import numba
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from mining_oracle import Oracle
 
 from benchmarks.finished import Corpus, Made, build, ngrams
@@ -328,6 +331,7 @@ def test_a_search_by_signs_tells_its_recall_and_fills_as_well(
 def test_equal_to_sentence_transformers_where_the_rules_coincide(corpora: list[Corpus], tmp_path: Path) -> None:
     """Distinct texts, an absolute margin alone, every rank looked at: then both say the same."""
     torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
     from datasets import Dataset
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.util import mine_hard_negatives
@@ -349,9 +353,9 @@ def test_equal_to_sentence_transformers_where_the_rules_coincide(corpora: list[C
             return {**features, "sentence_embedding": features["rows"]}
 
     model = SentenceTransformer(modules=[Hashed()], device="cpu")
-    given = Dataset.from_dict({"a": [p["text"] for p in pairs], "b": [p["text_pos"] for p in pairs]})
+    rows = Dataset.from_dict({"a": [p["text"] for p in pairs], "b": [p["text_pos"] for p in pairs]})
     theirs = mine_hard_negatives(
-        given,
+        rows,
         model,
         num_negatives=3,
         absolute_margin=0.03,
@@ -367,3 +371,49 @@ def test_equal_to_sentence_transformers_where_the_rules_coincide(corpora: list[C
     }
     assert len(expected) > 40
     assert {text: ours[text] for text in expected} == expected
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.data())
+def test_bans_on_any_graph_of_few_texts(data: st.DataObject) -> None:
+    """Two corpora over one dozen texts and near copies of them: everything is somehow related to everything."""
+    draw = np.random.default_rng(data.draw(st.integers(0, 2**32)))
+    stems = made_up(8, int(draw.integers(1000)))
+    texts = [*stems, *(t + "！" for t in stems[:4]), *(t + t[:1] for t in stems[2:6])]
+
+    def one() -> str:
+        return texts[draw.integers(len(texts))]
+
+    corpora = []
+    for name in ("one", "two"):
+        pairs = [
+            {
+                "text": one(),
+                "text_pos": one(),
+                "text_neg": [one() for _ in range(draw.integers(0, 3))],
+                "doc": f"{draw.integers(3)}",
+                "removed": bool(draw.integers(4) == 0),
+            }
+            for _ in range(draw.integers(1, 9))
+        ]
+        labelled = [(one(), one(), [True, False, None][draw.integers(3)]) for _ in range(draw.integers(0, 4))]
+        corpora.append(Corpus(name, pairs, labelled, symmetric=bool(draw.integers(2))))
+    pool = data.draw(st.sampled_from(["corpus", "all"]))
+    rule = RuleConfig(negatives=3, p=1.0, first=data.draw(st.sampled_from([1, 2])))
+    with tempfile.TemporaryDirectory() as folder:
+        made = build(Path(folder, "build"), corpora, two_sided=data.draw(st.booleans()))
+        told = mine(made.inputs, made.known, Path(folder), MineConfig(keep=4, pool=pool), rule)
+        for c in corpora:
+            oracle = Oracle(made, corpora, ["one", "two"] if pool == "all" else [c.name])
+            if not made.data[c.name].height:
+                continue
+            mu = told["corpora"][c.name]["mu"]
+            records, stored = oracle.mine(c.name, rule, 4, mu)
+            pairs_found = pl.read_parquet(Path(folder, c.name, "pairs-*.parquet"))
+            assert [[(g["id"], g["origin"], g["score"]) for g in row] for row in pairs_found["given"].to_list()] == [
+                r["given"] for r in records
+            ]
+            candidates = pl.read_parquet(Path(folder, c.name, "candidates-*.parquet"))
+            found = {q: list(zip(*lists, strict=True)) for q, *lists in candidates.iter_rows()}
+            assert found == stored
+            assert chosen(Path(folder), c.name, made.data[c.name], rule, mu) == [r["chosen"] for r in records]
