@@ -17,7 +17,7 @@ from prefect.plugins import register_hook
 PREFECT_PLUGIN_API_REQUIRES = ">=0.1,<1"
 
 #: Deployments of `prefect.yaml`; a test holds the two together.
-OURS = ("build-m3e-hq", "build-m3e-commercial", "build-demo")
+OURS = ("build-m3e-hq", "build-m3e-commercial", "build-demo", "publish")
 #: Options of `prefect deployment run` that take the next word as their value.
 TAKES_VALUE = {
     "--id", "--param", "-p", "--params", "--start-in", "--start-at", "--flow-run-name", "--job-variable", "-jv",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -24,6 +25,7 @@ from ruamel.yaml import YAML
 
 from flows.alias import OURS, expand
 from flows.parameters import BuildParameters
+from flows.publish import PublishParameters
 from tests.command import ROOT, m3e
 from tests.http_double import FileServer
 from tests.small import corpus, write_manifests, write_rows
@@ -273,11 +275,12 @@ def test_the_alias_writes_out_only_our_names(words: str, expected: str) -> None:
 
 
 def test_deployments_flows_and_alias_carry_the_same_names() -> None:
-    import flows.build as module
-
     told = YAML(typ="safe").load((ROOT / "prefect.yaml").read_text("utf-8"))["deployments"]
     assert tuple(d["name"] for d in told) == OURS
     for deployment in told:
-        assert getattr(module, deployment["entrypoint"].partition(":")[2]).name == deployment["name"]
-    assert "token" not in json.dumps(BuildParameters.model_json_schema()).lower()
+        file, _, name = deployment["entrypoint"].partition(":")
+        module = importlib.import_module(file.removesuffix(".py").replace("/", "."))
+        assert getattr(module, name).name == deployment["name"]
+    for parameters in (BuildParameters, PublishParameters):
+        assert "token" not in json.dumps(parameters.model_json_schema()).lower()
     assert shutil.which("prefect", path=str(Path(sys.executable).parent))
