@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -16,10 +17,11 @@ from pipeline.errors import PublishError
 from pipeline.ledger import Funnel
 from pipeline.licence import UseClass
 from pipeline.manifest.catalog import Catalog
-from pipeline.manifest.recipe import Chosen, Recipe
 from pipeline.report.opened import Build
 
 ALLOWED = UseClass.ALLOWED.value
+#: A recipe as the receipt tells it, every default written out.
+Told = Mapping[str, Any]
 TERMS = ("sub_source", "licence_id", "commercial", "redistribute")
 
 
@@ -53,8 +55,8 @@ def hold_build(build: Build, catalog: Catalog) -> dict[str, list[Group]]:
     """
     _hold_files(build)
     groups = {f.corpus: counted(f.corpus, build.data(f.corpus)) for f in build.funnels if f.kept}
-    recipe = Recipe.model_validate(build.receipt["recipe"])
-    is_scored = recipe.base is not None
+    recipe = build.receipt["recipe"]
+    is_scored = recipe["base"] is not None
     _hold_counts(build, groups, is_scored=is_scored)
     _hold_terms(groups, catalog, is_scored=is_scored)
     _hold_use(recipe, catalog, groups)
@@ -67,7 +69,7 @@ def hold_labelled(build: Build, catalog: Catalog) -> dict[str, list[Group]]:
     files = {path.stem: [path] for path in sorted((build.folder / "labelled").glob("*.parquet"))}
     groups = {corpus: counted(corpus, paths) for corpus, paths in files.items()}
     _hold_terms(groups, catalog, is_scored=False)
-    _hold_use(Recipe.model_validate(build.receipt["recipe"]), catalog, groups)
+    _hold_use(build.receipt["recipe"], catalog, groups)
     return groups
 
 
@@ -164,36 +166,34 @@ def _faults(group: Group, catalog: Catalog, is_scored: bool) -> Iterator[tuple[s
             yield group.corpus, f"{group.rows:,} rows{part} say {use}: {now}, the manifest says {own.value}"
 
 
-def _hold_use(recipe: Recipe, catalog: Catalog, groups: Mapping[str, list[Group]]) -> None:
-    wanted = _base_of(recipe, catalog).corpora
-    if not isinstance(wanted, Chosen):
-        return
-    for use in ("commercial", "redistribute"):
-        promised = getattr(wanted, use)
+def _hold_use(recipe: Told, catalog: Catalog, groups: Mapping[str, list[Group]]) -> None:
+    wanted = _base_of(recipe, catalog)["corpora"]
+    for use in ("commercial", "redistribute") if isinstance(wanted, dict) else ():
+        promised = wanted[use]
         broken = {
             group.corpus: getattr(group, use)
             for mine in groups.values()
             for group in mine
-            if promised is not None and UseClass(getattr(group, use)).rank > promised.rank
+            if promised is not None and UseClass(getattr(group, use)).rank > UseClass(promised).rank
         }
         if broken:
-            cause = f"the recipe {recipe.name} promises {use}: {promised}, but there are rows of " + ", ".join(
+            cause = f"the recipe {recipe['name']} promises {use}: {promised}, but there are rows of " + ", ".join(
                 f"{corpus} ({found})" for corpus, found in broken.items()
             )
             raise PublishError(", ".join(broken), cause, "build again")
 
 
-def _hold_contamination(recipe: Recipe, catalog: Catalog, compared: Sequence[str]) -> None:
-    wanted = set(_base_of(recipe, catalog).decontaminate.benchmarks)
+def _hold_contamination(recipe: Told, catalog: Catalog, compared: Sequence[str]) -> None:
+    wanted = set(_base_of(recipe, catalog)["decontaminate"]["benchmarks"])
     tasks = {b.task for b in catalog.benchmarks.values() if wanted & {b.name, *b.suites}}
     missing = sorted(tasks - set(compared))
     if missing:
-        cause = f"the recipe {recipe.name} promises to be cleared of {', '.join(missing)}, which could not be read"
-        raise PublishError(recipe.name, cause, "mend their source and build again, or take them out of the recipe")
+        cause = f"the recipe {recipe['name']} promises to be cleared of {', '.join(missing)}, which could not be read"
+        raise PublishError(f"recipe {recipe['name']}", cause, "mend their source and build again, or take them out of the recipe")
 
 
-def _base_of(recipe: Recipe, catalog: Catalog) -> Recipe:
+def _base_of(recipe: Told, catalog: Catalog) -> Told:
     """The recipe that chose corpora and benchmarks: a recipe with a base leaves both to it."""
-    while recipe.base is not None:
-        recipe = catalog.recipe(recipe.base)
+    while recipe["base"] is not None:
+        recipe = catalog.recipe(recipe["base"]).model_dump(mode="json")
     return recipe
