@@ -130,7 +130,7 @@ class Publisher:
             *shown, pickled = told["shown"]
             said = "".join(shown).encode() + base64.b64decode(pickled)
             assert b"canary" not in said and b"X-Signature" not in said and b"http:" not in said
-            assert told["chain"] == [told["chain"][0]] and told["chain"][0].startswith("pipeline.")
+            assert all(module.startswith("pipeline.") for module in told["chain"])
         return told
 
     def push(self, repo: str, build: Path | None = None, **job: Any) -> dict[str, Any]:
@@ -156,10 +156,10 @@ class Publisher:
         self.process.communicate()
 
 
-def sentences(seed: int, rows: int) -> list[dict[str, Any]]:
+def sentences(seed: int, rows: int, chars: int = 40) -> list[dict[str, Any]]:
     draw = random.Random(seed)
     return [
-        {"q": "".join(draw.choices(WORDS, k=14)) + str(i), "a": "".join(draw.choices(WORDS, k=40)), "m": i % 5 != 0}
+        {"q": "".join(draw.choices(WORDS, k=14)) + str(i), "a": "".join(draw.choices(WORDS, k=chars)), "m": i % 5 != 0}
         for i in range(rows)
     ]
 

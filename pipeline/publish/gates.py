@@ -189,7 +189,9 @@ def _hold_contamination(recipe: Told, catalog: Catalog, compared: Sequence[str])
     missing = sorted(tasks - set(compared))
     if missing:
         cause = f"the recipe {recipe['name']} promises to be cleared of {', '.join(missing)}, which could not be read"
-        raise PublishError(f"recipe {recipe['name']}", cause, "mend their source and build again, or take them out of the recipe")
+        raise PublishError(
+            f"recipe {recipe['name']}", cause, "mend their source and build again, or take them out of the recipe"
+        )
 
 
 def _base_of(recipe: Told, catalog: Catalog) -> Told:

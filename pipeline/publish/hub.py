@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,26 @@ from pipeline.publish.errors import Absent, ask, ask_once
 from pipeline.publish.plan import RELEASE, Held, Plan, Release, Remote, read_told
 
 MAIN = "main"
+#: Files are sent until so many bytes are together: what a cut-off push may have to send again.
+BATCH_BYTES = 64 << 20
+
+
+def batches(paths: Sequence[str], sizes: Sequence[int]) -> Iterator[list[str]]:
+    """Neighbours together up to BATCH_BYTES; a larger file alone.
+
+    >>> list(batches(["a", "b", "c"], [10, BATCH_BYTES, 1]))
+    [['a'], ['b'], ['c']]
+    """
+    held: list[str] = []
+    total = 0
+    for path, size in zip(paths, sizes, strict=True):
+        if held and total + size > BATCH_BYTES:
+            yield held
+            held, total = [], 0
+        held.append(path)
+        total += size
+    if held:
+        yield held
 
 
 class Hub:
@@ -52,10 +72,15 @@ class Hub:
         except Absent:
             return Remote()
         commit = str(info.sha)
-        files = self._ask("its files", lambda: dict(self._listing(commit)))
+        files = self.files(commit)
         refs = self._ask("its tags", lambda: self._api.list_repo_refs(self.repo, repo_type=self.kind))
         told = read_told(self._content(RELEASE, commit)) if RELEASE in files else {}
         return Remote(commit, bool(info.private), files, {tag.name: tag.target_commit for tag in refs.tags}, told)
+
+    def files(self, commit: str) -> dict[str, Held]:
+        """The files of a commit."""
+        listed: dict[str, Held] = self._ask("its files", lambda: dict(self._listing(commit)))
+        return listed
 
     def make(self, *, private: bool) -> None:
         """Make the repository; one that is there already stays as it is."""
@@ -65,25 +90,26 @@ class Hub:
         )
 
     def upload(self, release: Release, plan: Plan, say: Callable[[str], None], *, as_request: bool) -> list[Any]:
-        """Send the content of new and changed files, one by one; the operations for `commit`. What is there is skipped.
+        """Send the content of new and changed files, some at a time; the operations for `commit`. What is there is skipped.
 
         Nobody sees any of it before the commit.
         """
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
         operations: list[Any] = []
-        for path in (*plan.add, *plan.change):
-            item = release.files[path]
-            operation = CommitOperationAdd(path, item.source)
-            operation.upload_info.sha256 = bytes.fromhex(item.sha256)
+        paths = (*plan.add, *plan.change)
+        for batch in batches(paths, [release.files[path].bytes for path in paths]):
+            made = [CommitOperationAdd(path, release.files[path].source) for path in batch]
+            for operation in made:
+                operation.upload_info.sha256 = bytes.fromhex(release.files[operation.path_in_repo].sha256)
             self._ask(
-                f"sending {path}",
-                lambda operation=operation: self._api.preupload_lfs_files(  # type: ignore[misc]
-                    self.repo, [operation], repo_type=self.kind, revision=MAIN, create_pr=as_request, free_memory=False
+                f"sending {batch[0]}",
+                lambda made=made: self._api.preupload_lfs_files(  # type: ignore[misc]
+                    self.repo, made, repo_type=self.kind, revision=MAIN, create_pr=as_request, free_memory=False
                 ),
             )
-            operations.append(operation)
-            say(f"sent {len(operations)} of {len(plan.add) + len(plan.change)}: {path} ({item.bytes:,} bytes)")
+            operations += made
+            say(f"sent {len(operations):,} of {len(paths):,} files, the last {batch[-1]}")
         return [*operations, *(CommitOperationDelete(path, is_folder=False) for path in plan.delete)]
 
     def commit(self, operations: list[Any], title: str, parent: str, *, as_request: bool) -> tuple[str, str | None]:

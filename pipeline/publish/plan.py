@@ -150,11 +150,14 @@ def hold_fit(repo: str, release: Release, remote: Remote) -> None:
             raise PublishError(repo, cause, "remove them, or choose another --repo")
 
 
-def differences(release: Release, remote: Remote) -> Iterator[str]:
-    """Where the repository does not hold exactly this release; nothing is said of files that are none of ours."""
-    plan = plan_of(release, remote)
-    for paths, fault in ((plan.add, "is missing"), (plan.change, "differs"), (plan.delete, "should be gone")):
-        yield from (f"{path} {fault}" for path in paths)
+def differences(release: Release, plan: Plan, files: Mapping[str, Held]) -> Iterator[str]:
+    """Where the files of a commit are not what the plan was to make of them."""
+    for path, item in release.files.items():
+        if path not in files:
+            yield f"{path} is missing"
+        elif not files[path].is_same(item):
+            yield f"{path} differs"
+    yield from (f"{path} should be gone" for path in plan.delete if path in files)
 
 
 def read_told(content: bytes) -> dict[str, Any]:

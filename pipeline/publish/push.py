@@ -94,7 +94,7 @@ def push(release: Release, target: Target, say: Callable[[str], None]) -> Pushed
     if target.as_request and (found := _requested(hub, release)):
         return Pushed(target.repo, "unchanged", plan, found[0], found[1])
     commit, request = _committed(hub, release, target, plan, remote, say)
-    faults = list(differences(release, hub.read(commit)))
+    faults = list(differences(release, plan, hub.files(commit)))
     if faults:
         cause = f"the commit {commit} does not hold what was sent: {', '.join(faults[:5])}"
         raise PublishError(target.repo, cause, "look at it on its page, then run again")
