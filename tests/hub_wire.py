@@ -69,6 +69,8 @@ class Server(ThreadingHTTPServer):
 def handler(answer_to: Callable[[Request], tuple[Answer, Fault | None]]) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # One packet per answer: head and body apart wait for each other's acknowledgement.
+        wbufsize, disable_nagle_algorithm = -1, True
 
         def _serve(self) -> None:
             url = urlsplit(self.path)

@@ -36,11 +36,10 @@ from pathlib import Path
 import huggingface_hub.hf_api, stamina
 from pipeline.manifest.catalog import read_catalog
 from pipeline.publish import Target, look, push, release_of
-import pipeline.publish.push as pushing
 from pipeline.errors import CurationError
 
 stamina.set_testing(True, attempts=9, cap=True)
-pushing.WAIT_S = 0
+sys.modules["pipeline.publish.push"].WAIT_S = 0
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 catalogs = {}
 

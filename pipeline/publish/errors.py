@@ -33,9 +33,9 @@ class Absent(PublishError):
     """There is no such repository, or this token may not see it."""
 
 
-def ask(repo: str, what: str, call: Callable[[], Answer]) -> Answer:
-    """The answer of `call`, a request that may be repeated; tried up to ATTEMPTS times while the failure is transient."""
-    for attempt in stamina.retry_context(Unanswered, ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=10):
+def ask(repo: str, what: str, call: Callable[[], Answer], *, attempts: int = ATTEMPTS) -> Answer:
+    """The answer of `call`, a request that may be repeated; tried up to `attempts` times while the failure is transient."""
+    for attempt in stamina.retry_context(Unanswered, attempts, timeout=None, wait_initial=0.5, wait_max=10):
         with attempt:
             return ask_once(repo, what, call)
     raise AssertionError("retry_context ends by returning or raising")

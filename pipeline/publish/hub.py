@@ -9,8 +9,10 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pipeline.fetch.hub_errors import TIMEOUT_S
 from pipeline.publish.errors import Absent, ask, ask_once
@@ -79,8 +81,14 @@ class Hub:
 
     def files(self, commit: str) -> dict[str, Held]:
         """The files of a commit."""
-        listed: dict[str, Held] = self._ask("its files", lambda: dict(self._listing(commit)))
-        return listed
+        told: dict[str, Held] = {}
+        query: str | None = "recursive=true"
+        while query is not None:
+            page, query = self._ask("its files", partial(self._page, commit, query))
+            for one in page:
+                if one["type"] == "file":
+                    told[one["path"]] = Held(one["size"], one["oid"], (one.get("lfs") or {}).get("oid"))
+        return told
 
     def make(self, *, private: bool) -> None:
         """Make the repository; one that is there already stays as it is."""
@@ -102,12 +110,10 @@ class Hub:
             made = [CommitOperationAdd(path, release.files[path].source) for path in batch]
             for operation in made:
                 operation.upload_info.sha256 = bytes.fromhex(release.files[operation.path_in_repo].sha256)
-            self._ask(
-                f"sending {batch[0]}",
-                lambda made=made: self._api.preupload_lfs_files(  # type: ignore[misc]
-                    self.repo, made, repo_type=self.kind, revision=MAIN, create_pr=as_request, free_memory=False
-                ),
-            )
+            send = partial(self._api.preupload_lfs_files, self.repo, made, repo_type=self.kind, revision=MAIN)
+            # The library repeats failed uploads on its own.
+            what = f"sending {batch[0]}"
+            ask(self.repo, what, partial(send, create_pr=as_request, free_memory=False), attempts=2)
             operations += made
             say(f"sent {len(operations):,} of {len(paths):,} files, the last {batch[-1]}")
         return [*operations, *(CommitOperationDelete(path, is_folder=False) for path in plan.delete)]
@@ -150,12 +156,17 @@ class Hub:
     def _ask(self, what: str, call: Callable[[], Any]) -> Any:
         return ask(self.repo, what, call)
 
-    def _listing(self, commit: str) -> Iterator[tuple[str, Held]]:
-        from huggingface_hub.hf_api import RepoFile
+    def _page(self, commit: str, query: str) -> tuple[list[dict[str, Any]], str | None]:
+        """One page of a listing and the query of the next one."""
+        from huggingface_hub.utils import get_session, hf_raise_for_status  # type: ignore[attr-defined]
 
-        for one in self._api.list_repo_tree(self.repo, recursive=True, revision=commit, repo_type=self.kind):
-            if isinstance(one, RepoFile):
-                yield one.path, Held(one.size, one.blob_id, one.lfs.sha256 if one.lfs else None)
+        # Not `list_repo_tree`, which repeats failures on its own for half a minute each.
+        url = f"{self._api.endpoint}/api/{self.kind}s/{self.repo}/tree/{commit}?{query}"
+        answer = get_session().get(url, headers=self._api._build_hf_headers(), timeout=TIMEOUT_S)
+        hf_raise_for_status(answer)
+        # Only its query: the token must not follow a link elsewhere.
+        next_page = answer.links.get("next", {}).get("url")
+        return answer.json(), urlsplit(next_page).query if next_page else None
 
     def _content(self, path: str, commit: str) -> bytes:
         def call() -> bytes:

@@ -66,6 +66,13 @@ class Pushed:
         return {**vars(self), "plan": self.plan.told()}
 
 
+class Moved(Exception):
+    """The repository is at another commit than the one planned for; `now` is what it holds."""
+
+    def __init__(self, now: Remote) -> None:
+        self.now = now
+
+
 def look(release: Release, target: Target) -> tuple[Plan, Remote]:
     """What a push would do now. Only asks. Raises PublishError where the release does not belong there."""
     hub = Hub(target.repo, release.kind)
@@ -127,8 +134,8 @@ def _committed(
         operations = hub.upload(release, plan, say, as_request=target.as_request)
         try:
             return _commit(hub, release, operations, remote.commit, as_request=target.as_request)
-        except Overtaken:
-            now = hub.read()
+        except Moved as moved:
+            now = moved.now
             if now.told != remote.told:
                 cause = f"another version was published while this one was under way (commit {now.commit})"
                 raise PublishError(target.repo, cause, "look at it, then run again to publish yours upon it") from None
@@ -149,24 +156,20 @@ def _commit(
         try:
             return hub.commit(operations, title, parent, as_request=as_request)
         except (Unanswered, Overtaken) as error:
-            if found := _landed(hub, release, as_request=as_request):
+            # An answer may be lost after the work was done.
+            if as_request and (found := _requested(hub, release)):
                 return found
-            if hub.read().commit != parent and not as_request:
-                raise Overtaken(hub.repo, "the repository has moved", "run again") from None
+            now = hub.read()
+            if not as_request and plan_of(release, now).is_empty:
+                return str(now.commit), None
+            if not as_request and now.commit != parent:
+                raise Moved(now) from None
             if attempt == ATTEMPTS:
                 raise PublishError(
                     error.place, f"{error.cause}, {ATTEMPTS} times; nothing was committed", error.cure
                 ) from None
         time.sleep(WAIT_S * 2**attempt)
     raise AssertionError("the last attempt returns or raises")
-
-
-def _landed(hub: Hub, release: Release, *, as_request: bool) -> tuple[str, str | None] | None:
-    """Where this release lies already, if it does: an answer may be lost after the work was done."""
-    if as_request:
-        return _requested(hub, release)
-    now = hub.read()
-    return (str(now.commit), None) if plan_of(release, now).is_empty else None
 
 
 def _requested(hub: Hub, release: Release) -> tuple[str, str] | None:
