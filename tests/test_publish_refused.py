@@ -16,7 +16,7 @@ import pytest
 
 from tests.hub_double import Blob
 from tests.hub_uploads import UploadDouble
-from tests.publishing import TOKEN, Publisher, built, manifests_of, rewritten
+from tests.publishing import TOKEN, Publisher, built, manifests_of, rewritten, tokens_below
 from tests.test_cli import m3e
 from tests.test_publish import changes, held, listed, rows_of
 
@@ -53,13 +53,6 @@ def hub(double: UploadDouble, publisher: Publisher) -> UploadDouble:
     double.reset()
     double.tokens[TOKEN] = "alice"
     return double
-
-
-def tokens_below(folder: Path) -> list[str]:
-    """Files that hold the token, as it is or in base64 at any of its three places."""
-    raw = TOKEN.encode()
-    shapes = [raw, *(base64.b64encode(b"x" * shift + raw)[4 : 4 + 4 * (len(raw) // 3 - 1)] for shift in range(3))]
-    return [str(p) for p in folder.rglob("*") if p.is_file() and any(shape in p.read_bytes() for shape in shapes)]
 
 
 def test_the_search_for_tokens_finds_one(tmp_path: Path) -> None:
