@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
-#: `whole`: no Range; `short`: a wrong length; `lost`: the work is done, then the connection closes without an answer (with a status, that is answered instead).
+#: `whole`: no Range; `short`: a wrong length; `lost`: the work is done, then the connection closes without an answer
+#: (with a status, that is answered instead).
 Action = Literal["status", "cut", "corrupt", "sleep", "whole", "short", "lost"]
 
 

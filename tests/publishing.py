@@ -15,12 +15,13 @@ from typing import Any
 
 import polars as pl
 
-from pipeline.build import Threads, build, context_of, count
+from pipeline.build import build, count
+from pipeline.context import context_of
 from pipeline.folder import readable_json
 from pipeline.manifest.catalog import read_catalog
-from pipeline.manifest.recipe import Recipe
 from pipeline.receipt import write_build
 from pipeline.record import DATA_SCHEMA, SCORED_SCHEMA
+from pipeline.runner import Threads
 from pipeline.shards import ShardWriter
 from pipeline.store import seal
 from tests.hub_uploads import UploadDouble
@@ -252,5 +253,6 @@ def scored_build(source: Path, target: Path) -> Path:
         told = pl.DataFrame(rows, infer_schema_length=None, schema_overrides={**frame.schema, "score_pos": pl.Float32})
         return told.with_columns(pl.col("calibrated_pos").cast(pl.Float32))
 
-    recipe = Recipe(name="small-with-score", base="small", encoder="any").model_dump(mode="json")
-    return rewritten(source, target, change, recipe=recipe)
+    recipe = json.loads((source / "build.json").read_bytes())["recipe"]
+    recipe |= {"name": "small-with-score", "base": "small", "encoder": "any"}
+    return rewritten(source, target, change, recipe=recipe, score={})

@@ -138,11 +138,12 @@ def test_of_the_others_only_ids_and_marks_leave(hub: UploadDouble, publisher: Pu
             assert not any(text in content for text in secret), path
     assert "labelled/free.parquet" in tree and "labelled/shut.parquet" not in tree
     assert (
-        "bound" in (told := json.loads(tree["release.json"].content))["binding"] and told["licence_class"] == "research"
+        "bound" in (told := json.loads(tree["release.json"].content))["binding"]
+        and told["licence_class"] == "mixed-commercial-forbidden"
     )
     card = tree["README.md"].content.decode()
     assert f"parts {rows_of(build, 'parts').filter(pl.col('redistribute') != 'allowed').height}" in card
-    assert "m3e build small" in card and "licence-class:research" in card
+    assert "m3e build small" in card and "licence-class:mixed-commercial-forbidden" in card
 
 
 TRAIN = """

@@ -14,10 +14,10 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.command import started
 from tests.hub_double import Blob
 from tests.hub_uploads import UploadDouble
 from tests.publishing import TOKEN, Publisher, built, manifests_of, rewritten, tokens_below
-from tests.test_cli import m3e
 from tests.test_publish import changes, held, listed, rows_of
 
 REPO = "alice/small"
@@ -254,11 +254,11 @@ def test_a_repository_keeps_its_class_edition_visibility_and_tags(
     assert "edition is all, this release's is 100k" in refusal(publisher, hub, base / "out/small", edition="100k")
     assert "the tag v1 is at commit" in refusal(publisher, hub, base / "other", tag="v1")
     repository, tree = hub.repositories[REPO], dict(hub.head(REPO).tree)
-    told = json.loads(tree["release.json"].content) | {"licence_class": "commercial"}
+    told = json.loads(tree["release.json"].content) | {"licence_class": "cc0-1.0"}
     told_blob = {"release.json": Blob(json.dumps(told).encode(), False)}
     hub.write(repository, repository.refs["main"], tree | told_blob, "main")
     error = refusal(publisher, hub, base / "out/small")
-    assert "licence class is commercial, this release's is research because of bound" in error
+    assert "licence class is cc0-1.0, this release's is mixed-commercial-forbidden because of bound" in error
     strange = {"data/free/train-extra.parquet": Blob(b"x", True)}
     hub.write(repository, repository.refs["main"], tree | strange, "main")
     assert "1 data file(s) that no release of ours put there" in refusal(publisher, hub, base / "out/small")
@@ -295,21 +295,21 @@ def test_a_model_goes_without_pickles_and_training_state(hub: UploadDouble, publ
 def test_the_command_refuses_without_token_or_repository(hub: UploadDouble, base: Path) -> None:
     env = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(base / "hf"), "HF_TOKEN": "", "NO_PROXY": "*"}
     told = ("publish", base / "out/small", "--manifests", base / "manifests", "--store", base / "store")
-    done = m3e(*told, "--repo", REPO, **env)
+    done = started(*told, "--repo", REPO, **env)
     assert done.returncode == 1 and "HF_TOKEN is not set. Cure: set it" in done.stderr, done.stderr
     assert changes(hub) == []
-    done = m3e(*told, "--repo", REPO, "--dry-run", **env)
+    done = started(*told, "--repo", REPO, "--dry-run", **env)
     assert done.returncode == 0 and "Nothing was sent" in done.stdout and "data/parts" in done.stdout, done.stderr
     assert "Only ids and marks, no text, of rows that may not be passed on: parts" in done.stderr
     assert changes(hub) == [] and not hub.repositories
-    wrong = m3e(*told, "--repo", "small", **env)
+    wrong = started(*told, "--repo", "small", **env)
     assert wrong.returncode == 2 and "give ORGANISATION/NAME" in wrong.stderr
 
 
 def test_a_wrong_token_is_a_sentence(hub: UploadDouble, base: Path) -> None:
     env = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(base / "hf"), "HF_TOKEN": "hf_wrong", "NO_PROXY": "*"}
     told = ("publish", base / "out/small", "--manifests", base / "manifests", "--store", base / "store")
-    done = m3e(*told, "--repo", REPO, **env)
+    done = started(*told, "--repo", REPO, **env)
     assert done.returncode == 1 and "the Hub does not know this token" in done.stderr
     assert "hf_wrong" not in done.stderr + done.stdout and "Traceback" not in done.stderr
 
@@ -320,8 +320,8 @@ def test_a_wrong_token_is_a_sentence(hub: UploadDouble, base: Path) -> None:
 )
 def test_the_real_hub_takes_a_private_release(base: Path) -> None:
     told = ("publish", base / "out/small", "--manifests", base / "manifests", "--store", base / "store", "--private")
-    first = m3e(*told, "--repo", os.environ["M3E_LIVE_HUB"])
+    first = started(*told, "--repo", os.environ["M3E_LIVE_HUB"])
     assert first.returncode == 0, first.stderr
-    again = m3e(*told, "--repo", os.environ["M3E_LIVE_HUB"])
+    again = started(*told, "--repo", os.environ["M3E_LIVE_HUB"])
     assert again.returncode == 0 and "Nothing to do" in again.stdout
     assert rows_of(base / "out/small", "free").height

@@ -15,8 +15,9 @@ import polars as pl
 
 from pipeline.errors import PublishError
 from pipeline.ledger import Funnel
-from pipeline.licence import UseClass
+from pipeline.licence import Policy, UseClass, under
 from pipeline.manifest.catalog import Catalog
+from pipeline.manifest.corpus import Corpus
 from pipeline.report.opened import Build
 
 ALLOWED = UseClass.ALLOWED.value
@@ -54,12 +55,12 @@ def hold_build(build: Build, catalog: Catalog) -> dict[str, list[Group]]:
     manifest says, a promise of the recipe about use or contamination does not hold, or a manifest is missing.
     """
     _hold_files(build)
+    corpora = corpora_of(build, catalog)
     groups = {f.corpus: counted(f.corpus, build.data(f.corpus)) for f in build.funnels if f.kept}
     recipe = build.receipt["recipe"]
-    is_scored = recipe["base"] is not None
-    _hold_counts(build, groups, is_scored=is_scored)
-    _hold_terms(groups, catalog, is_scored=is_scored)
-    _hold_use(recipe, catalog, groups)
+    _hold_counts(build, groups)
+    _hold_terms(groups, corpora, is_scored="score" in build.receipt)
+    _hold_use(recipe, groups)
     _hold_contamination(recipe, catalog, build.receipt["benchmarks"])
     return groups
 
@@ -68,13 +69,25 @@ def hold_labelled(build: Build, catalog: Catalog) -> dict[str, list[Group]]:
     """The same for labelled rows, whose terms are always those of their manifest."""
     files = {path.stem: [path] for path in sorted((build.folder / "labelled").glob("*.parquet"))}
     groups = {corpus: counted(corpus, paths) for corpus, paths in files.items()}
-    _hold_terms(groups, catalog, is_scored=False)
-    _hold_use(build.receipt["recipe"], catalog, groups)
+    _hold_terms(groups, corpora_of(build, catalog), is_scored=False)
+    _hold_use(build.receipt["recipe"], groups)
     return groups
 
 
+def corpora_of(build: Build, catalog: Catalog) -> dict[str, Corpus]:
+    """The manifests of a build's corpora, their terms as the recipe's policy has them. Raises PublishError for lost ones."""
+    lost = sorted(set(build.corpora) - set(catalog.corpora))
+    if lost:
+        cure = "give the folder it was built from with --manifests"
+        raise PublishError(", ".join(lost), "there is no manifest of it", cure)
+    told = build.receipt["recipe"]
+    policy = Policy(**{name: told[name] for name in Policy.model_fields})
+    corpora = {name: catalog.corpora[name] for name in build.corpora}
+    return {n: c.model_copy(update={"licence": under(c.licence, policy)}) for n, c in corpora.items()}
+
+
 def binding(groups: Iterable[Group]) -> dict[str, int]:
-    """Corpora that keep a release from the class `commercial`, and how many rows of theirs do.
+    """Corpora that keep a release from commercial use, and how many rows of theirs do.
 
     >>> binding([Group("bq", "", "X", "forbidden", "allowed", 3), Group("csl", "", "Y", "allowed", "allowed", 2)])
     {'bq': 3}
@@ -106,7 +119,7 @@ def _sha256(path: Path) -> str | None:
         return None
 
 
-def _hold_counts(build: Build, groups: Mapping[str, list[Group]], *, is_scored: bool) -> None:
+def _hold_counts(build: Build, groups: Mapping[str, list[Group]]) -> None:
     """Rows, licence mix and ledger are those that funnel, receipt and so the card tell."""
     wrong = []
     for funnel in build.funnels:
@@ -115,9 +128,7 @@ def _hold_counts(build: Build, groups: Mapping[str, list[Group]], *, is_scored: 
             name = f"{group.licence_id} ({group.commercial})"
             mix[name] = mix.get(name, 0) + group.rows
         told = {name: n for name, n in build.receipt["licences"].get(funnel.corpus, {}).items() if n}
-        # Negatives and miner make the use of scored records stricter than the receipt of their base tells.
-        is_told = mix == told or (is_scored and sum(mix.values()) == sum(told.values()))
-        if sum(mix.values()) != funnel.kept or not is_told or _removed(build, funnel) != funnel.removed:
+        if (sum(mix.values()), mix, _removed(build, funnel)) != (funnel.kept, told, funnel.removed):
             wrong.append(funnel.corpus)
     if wrong:
         cause = f"rows, licences or ledger are not what funnel and receipt tell: {', '.join(wrong)}"
@@ -133,13 +144,12 @@ def _removed(build: Build, funnel: Funnel) -> dict[str, dict[str, int]]:
     return told
 
 
-def _hold_terms(groups: Mapping[str, list[Group]], catalog: Catalog, *, is_scored: bool) -> None:
-    lost = sorted(set(groups) - set(catalog.corpora))
-    if lost:
-        cure = "give the folder it was built from with --manifests"
-        raise PublishError(", ".join(lost), "there is no manifest of it", cure)
+def _hold_terms(groups: Mapping[str, list[Group]], corpora: Mapping[str, Corpus], *, is_scored: bool) -> None:
     wrong = [
-        fault for corpus in sorted(groups) for group in groups[corpus] for fault in _faults(group, catalog, is_scored)
+        fault
+        for corpus in sorted(groups)
+        for group in groups[corpus]
+        for fault in _faults(group, corpora[corpus], is_scored)
     ]
     if wrong:
         places = ", ".join(dict.fromkeys(corpus for corpus, _ in wrong))
@@ -148,26 +158,20 @@ def _hold_terms(groups: Mapping[str, list[Group]], catalog: Catalog, *, is_score
         )
 
 
-def _faults(group: Group, catalog: Catalog, is_scored: bool) -> Iterator[tuple[str, str]]:
-    """Where the terms in the rows are not those of the manifest.
-
-    A recipe's policy may make commercial use stricter; negatives and miner may make both stricter in a scored build.
-    Nothing makes any freer.
-    """
-    terms = catalog.corpora[group.corpus].licence.of(group.sub_source)
+def _faults(group: Group, corpus: Corpus, is_scored: bool) -> Iterator[tuple[str, str]]:
+    """Where the terms in the rows are not those of the manifest. In a scored build negatives and miner make them stricter."""
+    terms = corpus.licence.of(group.sub_source)
     part = f" of {group.sub_source}" if group.sub_source else ""
     if group.licence_id != terms.spdx:
         yield group.corpus, f"{group.rows:,} rows{part} are under {group.licence_id}, the manifest says {terms.spdx}"
-    for use, now, own, is_exact in (
-        ("commercial", group.commercial, terms.commercial, False),
-        ("redistribute", group.redistribute, terms.redistribute, not is_scored),
-    ):
-        if UseClass(now).rank < own.rank or (is_exact and now != own.value):
-            yield group.corpus, f"{group.rows:,} rows{part} say {use}: {now}, the manifest says {own.value}"
+    for use in ("commercial", "redistribute"):
+        now, own = getattr(group, use), getattr(terms, use)
+        if UseClass(now).rank < own.rank or (now != own and not is_scored):
+            yield group.corpus, f"{group.rows:,} rows{part} say {use}: {now}, the manifest says {own}"
 
 
-def _hold_use(recipe: Told, catalog: Catalog, groups: Mapping[str, list[Group]]) -> None:
-    wanted = _base_of(recipe, catalog)["corpora"]
+def _hold_use(recipe: Told, groups: Mapping[str, list[Group]]) -> None:
+    wanted = recipe["corpora"]
     for use in ("commercial", "redistribute") if isinstance(wanted, dict) else ():
         promised = wanted[use]
         broken = {
@@ -184,7 +188,7 @@ def _hold_use(recipe: Told, catalog: Catalog, groups: Mapping[str, list[Group]])
 
 
 def _hold_contamination(recipe: Told, catalog: Catalog, compared: Sequence[str]) -> None:
-    wanted = set(_base_of(recipe, catalog)["decontaminate"]["benchmarks"])
+    wanted = set(recipe["decontaminate"]["benchmarks"])
     tasks = {b.task for b in catalog.benchmarks.values() if wanted & {b.name, *b.suites}}
     missing = sorted(tasks - set(compared))
     if missing:
@@ -192,10 +196,3 @@ def _hold_contamination(recipe: Told, catalog: Catalog, compared: Sequence[str])
         raise PublishError(
             f"recipe {recipe['name']}", cause, "mend their source and build again, or take them out of the recipe"
         )
-
-
-def _base_of(recipe: Told, catalog: Catalog) -> Told:
-    """The recipe that chose corpora and benchmarks: a recipe with a base leaves both to it."""
-    while recipe["base"] is not None:
-        recipe = catalog.recipe(recipe["base"]).model_dump(mode="json")
-    return recipe

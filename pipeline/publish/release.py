@@ -9,23 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import polars as pl
-
-from pipeline.card import Copy, render_card
+from pipeline.card import Copy, render_attribution, render_card
 from pipeline.errors import PublishError
+from pipeline.ledger import Leak
+from pipeline.licence import UseClass, strictest
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.lock import LOCK_NAME, Lock, LockedFile, LockedSource, lock_text
 from pipeline.publish.cut import cut_corpus, cut_labelled
 from pipeline.publish.editions import ROWS, last_id, quotas
-from pipeline.publish.gates import ALLOWED, Group, binding, hold_build, hold_labelled
+from pipeline.publish.gates import ALLOWED, Group, binding, corpora_of, hold_build, hold_labelled
 from pipeline.publish.plan import GLOBBED, Item, Release, item_of
+from pipeline.release import MIXED, LicenceClass, release_of_build
 from pipeline.report.opened import Build
 from pipeline.store import Entry, Store, stage_key
 from pipeline.views import measured
 
 #: The module that decides the bytes of files made anew.
 CUT = "pipeline.publish.cut"
-AS_BUILT = ("build.json", "funnel.json", "ATTRIBUTION.md")
+AS_BUILT = ("build.json", "funnel.json")
 
 
 def make_release(build: Build, catalog: Catalog, repo: str, edition: str | None, store: Store) -> Release:
@@ -37,7 +38,7 @@ def make_release(build: Build, catalog: Catalog, repo: str, edition: str | None,
         raise PublishError(str(build.folder), cause, "see `redistribute` in the manifests; the build can be used here")
     rows = quotas(free, ROWS[edition]) if edition else free
     withheld = {} if edition else {c: n for c, mine in groups.items() if (n := _rows(mine) - free[c])}
-    scored = build.receipt["recipe"].get("base") is not None
+    scored = "score" in build.receipt
     files: dict[str, Item] = {}
     for corpus in (c for c in build.corpora if c in groups):
         files |= _data(
@@ -46,6 +47,7 @@ def make_release(build: Build, catalog: Catalog, repo: str, edition: str | None,
     for corpus, mine in sorted(labelled.items()) if not edition else ():
         files |= _labelled(build, corpus, mine, store)
     files |= {name: _as_built(build, name) for name in AS_BUILT}
+    files["ATTRIBUTION.md"] = item_of(render_attribution(list(corpora_of(build, catalog).values())).encode())
     files[LOCK_NAME] = item_of(_lock(build, catalog))
     passed = [g for mine in groups.values() for g in mine if g.redistribute == ALLOWED]
     bound = binding(passed)
@@ -53,7 +55,7 @@ def make_release(build: Build, catalog: Catalog, repo: str, edition: str | None,
         "build": files["build.json"].sha256,
         "recipe": build.receipt["recipe"]["name"],
         "edition": edition or "all",
-        "licence_class": "research" if bound else "commercial",
+        "licence_class": _licence_class(build),
         "binding": bound,
         "rows": rows,
         "withheld": withheld,
@@ -71,6 +73,14 @@ def make_release(build: Build, catalog: Catalog, repo: str, edition: str | None,
     )
     files["README.md"] = item_of(_card(build, catalog, passed, copy).encode())
     return Release.of("dataset", f"{told['recipe']} ({told['edition']})", files, told, *_notes(build, withheld))
+
+
+def _licence_class(build: Build) -> str:
+    """The one licence of every text that goes out, negatives too, or `mixed`; with the strictest commercial use."""
+    classes = release_of_build(build.folder).classes
+    licences = {one.licence for one in classes}
+    use = strictest(UseClass(one.commercial) for one in classes)
+    return LicenceClass(licences.pop() if len(licences) == 1 else MIXED, use.value).slug
 
 
 def _rows(groups: Iterable[Group]) -> int:
@@ -148,16 +158,5 @@ def _card(build: Build, catalog: Catalog, passed: Sequence[Group], copy: Copy) -
         of, name = mix.setdefault(group.corpus, {}), f"{group.licence_id} ({group.commercial})"
         of[name] = of.get(name, 0) + group.rows
     receipt = {**build.receipt, "licences": mix}
-    corpora = [catalog.corpora[name] for name in build.corpora]
-    return render_card(corpora, receipt, build.funnels, benchmark_losses=_losses(build), copy=copy)
-
-
-def _losses(build: Build) -> dict[str, dict[str, int]]:
-    """Benchmark task -> reason -> records removed, from the ledger."""
-    told: dict[str, dict[str, int]] = {}
-    paths = sorted((build.folder / "ledger").glob("*.parquet"))
-    if paths:
-        lost = pl.scan_parquet(paths).filter(stage="decontaminate").group_by("benchmark", "reason").len()
-        for task, reason, n in lost.sort("benchmark", "reason").collect().iter_rows():
-            told.setdefault(str(task), {})[reason] = n
-    return told
+    leaks = [Leak(**leak) for leak in build.leaks]
+    return render_card(list(corpora_of(build, catalog).values()), receipt, build.funnels, leaks=leaks, copy=copy)
