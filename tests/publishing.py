@@ -34,7 +34,9 @@ WORDS = "天地玄黄宇宙洪荒日月盈昃辰宿列张寒来暑往秋收冬�
 CHILD = """
 import base64, json, os, pickle, signal, sys
 from pathlib import Path
-import huggingface_hub.hf_api, stamina
+import stamina
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, DatasetCardData, HfApi, ModelCard, hf_hub_download
+from huggingface_hub.utils import get_session, hf_raise_for_status
 from pipeline.manifest.catalog import read_catalog
 from pipeline.publish import Target, look, push, release_of
 from pipeline.errors import CurationError
