@@ -46,8 +46,9 @@ down: ## stop worker and server
 bench: $(READY) ## every measured claim, as ratios in one run
 	$(BIN)/python -m benchmarks
 
-soak: $(READY) ## a hundred builds killed at random moments, each run again
+soak: $(READY) ## a hundred builds and two hundred pushes killed at random moments, each run again
 	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py tests/test_encode_killed.py -k killed
+	M3E_SOAK_KILLS=200 $(BIN)/python -m pytest -q -s tests/test_publish.py -k killed
 
 clean: ## outputs and caches; keeps .venv and the store .m3e
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

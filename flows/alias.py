@@ -24,6 +24,7 @@ OURS = (
     "build-demo",
     "build-demo-with-score",
     "train-m3e",
+    "publish",
 )
 #: Options of `prefect deployment run` that take the next word as their value.
 TAKES_VALUE = {

@@ -7,7 +7,7 @@ taken out alone) and of labelled rows, which have no decisions: tombstones and u
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,13 +22,11 @@ from pipeline.record import (
     EVIDENCE_SCHEMA,
     LABELLED_DATA_SCHEMA,
     LEDGER_SCHEMA,
+    ROW_GROUP_ROWS,
 )
-from pipeline.shards import ShardWriter
+from pipeline.shards import ONE_FILE, ShardWriter, number_shards
 from pipeline.store import Receipt
 from pipeline.tombstones import struck, texts_struck
-
-#: Small columns of a whole corpus go into one file.
-ONE_FILE = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -81,15 +79,24 @@ def assemble(
             if negatives is not None:
                 kept = kept.drop("text_neg").join(negatives, on="record_id", how="left", maintain_order="left")
                 kept = kept.with_columns(pl.col("text_neg").fill_null(pl.lit([], pl.List(pl.String))))
-            data.write(_table(kept, DATA_SCHEMA))
+            data.write_shard(_groups(_table(kept, DATA_SCHEMA), frame["keep"]))
             for licence, use, n in (
                 kept.group_by("licence_id", "commercial").len().sort("licence_id", "commercial").iter_rows()
             ):
                 mix[f"{licence} ({use})"] = mix.get(f"{licence} ({use})", 0) + n
             _tally(kept, parts)
-    _number(data.paths)
+    number_shards(data.paths)
     receipt: Receipt = {"kept": data.rows, "removed": ledger.rows, "licences": dict(sorted(mix.items()))}
     return receipt | {"sub_sources": dict(sorted(parts.items()))} | _labelled(given, columns, tombstones, out)
+
+
+def _groups(kept: pa.Table, keep: pl.Series) -> Iterator[pa.Table]:
+    """The kept rows in row groups cut where those of the text are cut, so that no border moves when a record goes."""
+    start = 0
+    for at in range(0, keep.len(), ROW_GROUP_ROWS):
+        rows = int(keep.slice(at, ROW_GROUP_ROWS).sum())
+        yield kept.slice(start, rows)
+        start += rows
 
 
 def _shard(given: AssembleInput, shard: int, path: Path) -> pl.DataFrame:
@@ -223,12 +230,6 @@ def _labelled(given: AssembleInput, columns: pl.DataFrame, tombstones: frozenset
 def _tally(frame: pl.DataFrame, parts: dict[str, int]) -> None:
     for sub_source, n in frame.group_by("sub_source").len().sort("sub_source").iter_rows():
         parts[sub_source] = parts.get(sub_source, 0) + n
-
-
-def _number(paths: Sequence[Path]) -> None:
-    """`train-00000.parquet` -> `train-00000-of-00003.parquet`: the names the Hub's viewer and loaders expect."""
-    for path in paths:
-        path.rename(path.with_name(f"{path.stem}-of-{len(paths):05d}.parquet"))
 
 
 def _table(frame: pl.DataFrame, schema: pa.Schema) -> pa.Table:

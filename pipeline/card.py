@@ -18,7 +18,7 @@ import jinja2
 from pipeline.ledger import STAGES, Funnel, Leak, total
 from pipeline.licence import Evidence, Terms, UseClass
 from pipeline.manifest.corpus import Corpus
-from pipeline.record import SCORED_SCHEMA
+from pipeline.views import LEAN, PUBLISHED_SCORED, Measured, View, dataset_info, views_of
 
 #: Licence ids that the Hub knows; it wants everything else as `other` with a name.
 HUB_LICENCES = frozenset(
@@ -30,8 +30,6 @@ HUB_LICENCES = frozenset(
 SIZES = ((10**3, "1K"), (10**4, "10K"), (10**5, "100K"), (10**6, "1M"), (10**7, "10M"), (10**8, "100M"), (10**9, "1B"))
 TASKS = ["sentence-similarity", "text-retrieval", "feature-extraction"]
 TAGS = ["sentence-transformers", "embedding", "text-pairs", "deduplicated"]
-#: What the sentence-transformers trainer takes as it is: anchor, positive.
-LEAN = ["text", "text_pos"]
 #: Column of the record -> its meaning, in the order of the card; a test holds it to the schema.
 COLUMNS = {
     "text": "the anchor: a question, a title, the first sentence",
@@ -60,6 +58,11 @@ SCORED = {
     "score_pos": "cosine of the pair by the encoder",
     "calibrated_pos": "the same between 0 and 1, comparable within the corpus; gold where people judged",
     "neg": "hard negatives: the text, who holds it, where it is from, its cosine, calibrated score, rank and licence",
+}
+#: Columns that such a build gets when it is published, so that views can take them.
+FLAT = {
+    "negative": "text of the first negative",
+    "label": "how much nearer the positive is than `negative`, in cosine",
 }
 #: Columns of the funnel: reasons of dedupe stand alone, other stages are summed.
 DUPLICATES = {"exact_duplicate": "exact", "near_duplicate": "near", "swapped_duplicate": "swapped"}
@@ -106,6 +109,24 @@ class Share:
     licence: str
     commercial: str
     records: int
+
+
+@dataclass(frozen=True)
+class Copy:
+    """What a copy made for one Hub repository holds of a build.
+
+    `rows` per corpus (corpora of 0 are named but get no view), `withheld`: records per corpus of which only ids and
+    marks are passed on, `labelled`: corpora with labelled rows, `edition`: its size where it is a cut.
+    """
+
+    repo: str
+    rows: Mapping[str, int]
+    withheld: Mapping[str, int]
+    labelled: Sequence[str]
+    files: Sequence[Measured]
+    scored: bool = False
+    edition: str | None = None
+    tags: Sequence[str] = ()
 
 
 def licence_mix(receipt: Mapping[str, Any], corpora: Iterable[str] | None = None) -> list[Share]:
@@ -165,27 +186,27 @@ def render_card(
     funnels: Sequence[Funnel],
     *,
     leaks: Sequence[Leak] = (),
-    published: Mapping[str, int] | None = None,
-    repo: str | None = None,
+    copy: Copy | None = None,
 ) -> str:
     """README.md of a build: YAML for the Hub, then what the dataset is, where it comes from and what it lacks.
 
-    `leaks`: benchmark text by task and role. `published`: records per corpus that this copy holds, where it holds fewer
-    than the build (corpora of 0 are named but get no config). `repo`: the Hub repository it is made for.
+    `leaks`: benchmark text by task and role. `copy`: what a copy made for the Hub holds of the build.
     """
-    held = {f.corpus: f.kept for f in funnels} if published is None else dict(published)
+    held = dict(copy.rows) if copy else {f.corpus: f.kept for f in funnels}
     kept = [c for c in corpora if held.get(c.name)]
     mix = licence_mix(receipt, [c.name for c in kept])
     recipe, records = receipt["recipe"], sum(held.values())
+    views = views_of([c.name for c in kept], copy.labelled if copy else (), scored=copy is not None and copy.scored)
+    meanings = COLUMNS | (SCORED if "score" in receipt else {}) | (FLAT if copy and copy.scored else {})
     told = {
-        "yaml": _front_matter(kept, records, receipt, mix, repo),
+        "yaml": _front_matter(kept, records, receipt, mix, copy, views),
         "recipe": recipe,
         "receipt": receipt,
-        "repo": repo or f"ORG/{recipe['name']}",
+        "repo": copy.repo if copy else f"ORG/{recipe['name']}",
         "kept": kept,
         "held": held,
         "records": records,
-        "published": published is not None,
+        "copy": copy,
         "funnels": funnels,
         "total": total(funnels),
         "losses": losses_of(funnels),
@@ -197,10 +218,7 @@ def render_card(
         "leaks": list(leaks),
         "lean": LEAN,
         "yardstick": yardstick_rows(receipt),
-        "columns": [
-            (name, str(SCORED_SCHEMA.field(name).type), meaning)
-            for name, meaning in (COLUMNS | (SCORED if "score" in receipt else {})).items()
-        ],
+        "columns": [(name, str(PUBLISHED_SCORED.field(name).type), told) for name, told in meanings.items()],
         "weak": [c.name for c in kept if c.weak],
         "command": rebuild_command(receipt),
     }
@@ -234,7 +252,12 @@ def rebuild_command(receipt: Mapping[str, Any]) -> str:
 
 
 def _front_matter(
-    kept: Sequence[Corpus], records: int, receipt: Mapping[str, Any], mix: Sequence[Share], repo: str | None
+    kept: Sequence[Corpus],
+    records: int,
+    receipt: Mapping[str, Any],
+    mix: Sequence[Share],
+    copy: Copy | None,
+    views: Sequence[View],
 ) -> str:
     # Here, not above: huggingface_hub reads HF_ENDPOINT when it is imported, and costs a tenth of a second.
     from huggingface_hub import DatasetCardData
@@ -247,9 +270,10 @@ def _front_matter(
         language=languages or None,
         size_categories=size_category(records),
         task_categories=TASKS,
-        tags=[*TAGS, *(["decontaminated"] if _dropped_leaks(receipt) else [])],
-        configs=_configs([c.name for c in kept]) or None,
-        **_licence({share.licence for share in mix}, repo),
+        tags=[*TAGS, *(["decontaminated"] if _dropped_leaks(receipt) else []), *(copy.tags if copy else ())],
+        configs=[view.config(is_default=view is views[0]) for view in views] or None,
+        dataset_info=dataset_info(views, copy.files) if copy else None,
+        **_licence({share.licence for share in mix}, copy.repo if copy else None),
     )
     return data.to_yaml(line_break="\n")
 
@@ -273,23 +297,6 @@ def _licence(licences: set[str], repo: str | None) -> dict[str, Any]:
     if repo:
         told["license_link"] = f"https://huggingface.co/datasets/{repo}/blob/main/ATTRIBUTION.md"
     return told
-
-
-def _configs(names: Sequence[str]) -> list[dict[str, Any]]:
-    """`all` (default) and one config per corpus with the training columns, `full` with every column: no file twice."""
-    if not names:
-        return []
-    globs = {name: f"data/{name}/train-*.parquet" for name in names}
-
-    def config(name: str, path: str | list[str]) -> dict[str, Any]:
-        return {"config_name": name, "data_files": [{"split": "train", "path": path}]}
-
-    # Fresh lists throughout: YAML writes a list it meets twice as an anchor and an alias.
-    return [
-        config("all", list(globs.values())) | {"columns": list(LEAN), "default": True},
-        config("full", list(globs.values())),
-        *(config(name, glob) | {"columns": list(LEAN)} for name, glob in globs.items()),
-    ]
 
 
 def size_category(records: int) -> str:

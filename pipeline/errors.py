@@ -10,7 +10,8 @@ CurationError                 exit 1: the work failed; the message says what to 
 ├── StoreError                the store or the output folder cannot be written or holds damage
 ├── CountError                the funnel does not add up
 ├── BuildError                a build ended with too many gaps
-└── LicenceError              terms forbid what was asked for
+├── LicenceError              terms forbid what was asked for
+└── PublishError              a release may not or could not be published; the repository holds a whole version
 """
 
 from __future__ import annotations
@@ -76,6 +77,12 @@ class BuildError(CurationError):
 
 class LicenceError(CurationError):
     pass
+
+
+class PublishError(CurationError):
+    """`transient` is true where waiting and asking again may help (network)."""
+
+    transient = False
 
 
 @dataclass(frozen=True, order=True)

@@ -1,5 +1,7 @@
 """A stand-in for the Hub on this machine: the download half of its wire protocol, with faults on demand.
 
+`hub_uploads` adds the other half.
+
 Repositories are commits, a commit is a map of path to bytes. The server routes on the raw path (a revision is one
 quoted segment) and sends LFS content from another host name, as the Hub does: huggingface_hub follows redirects to the
 same host by itself and would then miss the headers of the first answer.
@@ -21,21 +23,25 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any
+from urllib.parse import parse_qs, unquote
+
+from tests.hub_wire import Action, Answer, Fault, Refusal, Request, Server, as_json, handler
 
 LFS_SUFFIXES = (".parquet", ".arrow", ".gz", ".zst", ".zip", ".bin", ".npy")
 LFS_BYTES = 10 * 2**20
 Tree = dict[str, "Blob"]
-Action = Literal["status", "cut", "corrupt", "sleep", "whole", "short"]  # whole: no Range; short: a wrong length
 
 
 @dataclass(frozen=True)
 class Blob:
     content: bytes
     is_lfs: bool
+
+    @property
+    def size(self) -> int:
+        return len(self.content)
 
     @cached_property
     def sha256(self) -> str:
@@ -44,12 +50,12 @@ class Blob:
     @cached_property
     def git_sha1(self) -> str:
         """What git stores: the content, or the pointer to it."""
-        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {len(self.content)}\n"
+        pointer = f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.sha256}\nsize {self.size}\n"
         stored = pointer.encode() if self.is_lfs else self.content
         return hashlib.sha1(b"blob %d\0" % len(stored) + stored).hexdigest()
 
     def told(self, path: str) -> dict[str, Any]:
-        told = {"type": "file", "path": path, "size": len(self.content), "oid": self.git_sha1}
+        told = {"type": "file", "path": path, "size": self.size, "oid": self.git_sha1}
         return {**told, "lfs": {"oid": self.sha256, "size": told["size"], "pointerSize": 134}} if self.is_lfs else told
 
 
@@ -70,46 +76,6 @@ class Repository:
     refs: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass
-class Fault:
-    path: str
-    action: Action
-    times: int
-    methods: tuple[str, ...] = ("GET", "HEAD", "POST")
-    status: int = 500
-    headers: Mapping[str, str] = field(default_factory=dict)
-    after: int | None = None
-    seconds: float = 0.0
-
-    def strikes(self, request: Request) -> bool:
-        return self.times > 0 and request.method in self.methods and re.search(self.path, request.path) is not None
-
-
-@dataclass(frozen=True)
-class Request:
-    method: str
-    path: str
-    query: Mapping[str, list[str]]
-    headers: Mapping[str, str]
-    body: bytes = b""
-
-
-@dataclass(frozen=True)
-class Answer:
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-
-
-class Refusal(Exception):
-    def __init__(self, status: int, code: str, message: str) -> None:
-        self.answer = as_json({"error": message}, status, {"X-Error-Code": code, "X-Error-Message": message})
-
-
-def as_json(told: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Answer:
-    return Answer(status, {"Content-Type": "application/json", **(headers or {})}, json.dumps(told).encode())
-
-
 class HubDouble:
     """State, routes and server in one. `requests` holds every request so far, `tokens` maps a token to its user."""
 
@@ -119,8 +85,9 @@ class HubDouble:
         self.requests: list[Request] = []
         self.faults: list[Fault] = []
         self.page_size = 1000
+        self.routes = ROUTES
         self.lock = threading.RLock()
-        self._server = _Server(("127.0.0.1", port), _handler(self))  # loopback only
+        self._server = Server(("127.0.0.1", port), handler(self.answer))  # loopback only
         self.port = self._server.server_port
         self.endpoint = f"http://127.0.0.1:{self.port}"
 
@@ -178,13 +145,14 @@ class HubDouble:
         if fault and fault.action == "whole":
             request = replace(request, headers={k: v for k, v in request.headers.items() if k != "range"})
         if fault and fault.action == "status":
-            return as_json({"error": "injected"}, fault.status, fault.headers), fault
-        for methods, pattern, route in ROUTES:
+            return fault.answer, fault
+        for methods, pattern, route in self.routes:
             if request.method in methods and (match := pattern.fullmatch(request.path)):
                 words = {name: unquote(word) for name, word in match.groupdict().items() if word is not None}
                 try:
                     with self.lock:
-                        return route(self, request, **words), fault
+                        answer = route(self, request, **words)
+                    return (fault.answer if fault and fault.action == "lost" else answer), fault
                 except Refusal as refusal:
                     return refusal.answer, fault
         return as_json({"error": "no such route"}, 404), fault
@@ -203,9 +171,11 @@ class HubDouble:
 
     @staticmethod
     def resolve(repository: Repository, revision: str) -> str:
-        commit = repository.refs.get(revision, revision)
-        if commit in repository.commits:
-            return commit
+        for ref in (revision, f"refs/tags/{revision}"):
+            if ref in repository.refs:
+                return repository.refs[ref]
+        if revision in repository.commits:
+            return revision
         raise Refusal(404, "RevisionNotFound", f"Invalid rev id: {revision}")
 
     def tree(self, request: Request, name: str, rev: str) -> Tree:
@@ -258,7 +228,7 @@ class HubDouble:
             return self.ranged(request, blob, headers)
         # A link as the Hub signs them: whoever has it may read.
         location = f"http://localhost:{self.port}/_cdn/{blob.sha256}?X-Signature=signed-link-canary"
-        linked = {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(len(blob.content)), "Location": location}
+        linked = {"X-Linked-Etag": f'"{blob.sha256}"', "X-Linked-Size": str(blob.size), "Location": location}
         return Answer(302, headers | linked)
 
     def get_blob(self, request: Request, sha256: str) -> Answer:
@@ -281,7 +251,7 @@ class HubDouble:
 
 
 REPO, PAGE = r"/api/datasets/(?P<name>[^/]+/[^/]+)", r"/datasets/(?P<name>[^/]+/[^/]+)"
-#: Open to more rows: functions of (hub, request, **words of the path).
+#: Functions of (hub, request, **words of the path).
 ROUTES: list[tuple[tuple[str, ...], re.Pattern[str], Callable[..., Answer]]] = [
     (("GET",), re.compile(REPO + r"(?:/revision/(?P<rev>[^/]+))?"), HubDouble.get_info),
     (("GET",), re.compile(REPO + r"/tree/(?P<rev>[^/]+)(?:/(?P<path>.+))?"), HubDouble.get_tree),
@@ -289,47 +259,6 @@ ROUTES: list[tuple[tuple[str, ...], re.Pattern[str], Callable[..., Answer]]] = [
     (("GET", "HEAD"), re.compile(PAGE + r"/resolve/(?P<rev>[^/]+)/(?P<path>.+)"), HubDouble.get_file),
     (("GET", "HEAD"), re.compile(r"/_cdn/(?P<sha256>[0-9a-f]{64})"), HubDouble.get_blob),
 ]
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up is no error here."""
-
-
-def _handler(hub: HubDouble) -> type[BaseHTTPRequestHandler]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _serve(self) -> None:
-            url = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name.lower(): value for name, value in self.headers.items()}
-            answer, fault = hub.answer(Request(self.command, url.path, parse_qs(url.query), headers, body))
-            sent = answer.body
-            if sent and fault and fault.action == "corrupt":
-                sent = bytes([sent[0] ^ 0xFF]) + sent[1:]
-            if fault and fault.action == "short":
-                sent = sent[: fault.after]
-            self.send_response(answer.status)
-            for name, value in {**answer.headers, "Content-Length": str(len(sent))}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            if self.command == "HEAD":
-                return
-            if fault and fault.action == "cut":
-                sent = sent[: fault.after if fault.after is not None else len(sent) // 2]
-                self.close_connection = True
-            self.wfile.write(sent)
-
-        do_GET = do_HEAD = do_POST = _serve
-
-        def log_message(self, format: str, *words: object) -> None:
-            pass
-
-    return Handler
 
 
 def main() -> None:

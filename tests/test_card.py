@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from pipeline.build import build, count
-from pipeline.card import COLUMNS, SCORED, licence_mix, losses_of, render_attribution, render_card, size_category
+from pipeline.card import COLUMNS, SCORED, Copy, licence_mix, losses_of, render_attribution, render_card, size_category
 from pipeline.context import context_of
 from pipeline.ledger import STAGES, Funnel
 from pipeline.manifest.catalog import read_catalog
@@ -26,6 +26,7 @@ from pipeline.manifest.corpus import Corpus
 from pipeline.receipt import write_build
 from pipeline.record import DATA_SCHEMA, SCORED_SCHEMA
 from pipeline.runner import Threads
+from pipeline.views import Measured
 from tests.small import CLOSED, OPEN, corpus
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -80,6 +81,10 @@ def receipt(**changes: Any) -> dict[str, Any]:
     return told | {"versions": {"m3e-pipeline": "1.2.3"}, "licences": {}, "training_datasets": {}} | changes
 
 
+def measured_file(name: str, rows: int) -> Measured:
+    return Measured(f"data/{name}/train-00000-of-00001.parquet", 1000, rows, rows, DATA_SCHEMA, {"text": 10 * rows})
+
+
 def funnel(name: str, kept: int, **removed: dict[str, int]) -> Funnel:
     n = kept + sum(sum(reasons.values()) for reasons in removed.values())
     return Funnel(name, n, n, 0, 0, n, kept, removed)
@@ -89,7 +94,11 @@ def test_the_head_names_a_config_per_corpus_and_one_default(demo: Path) -> None:
     text = (demo / "README.md").read_text("utf-8")
     head = front_matter(text)
     names = [name for name in funnels_of(demo) if name != "all"]
-    assert [config["config_name"] for config in head["configs"]] == ["all", "full", *names]
+    assert [config["config_name"] for config in head["configs"]] == [
+        "all",
+        "full",
+        *(name + tail for name in names for tail in ("", "-full")),
+    ]
     assert [config["config_name"] for config in head["configs"] if config.get("default")] == ["all"]
     assert (head["license"], head["license_name"]) == ("other", "mixed-per-corpus")
     assert head["language"] == ["zh"] and head["size_categories"] == "n<1K"
@@ -215,7 +224,7 @@ def test_a_corpus_of_which_nothing_is_left_has_no_config_but_is_named() -> None:
     corpora = [made("one"), made("gone")]
     told = receipt(licences={"one": {"CC0-1.0 (allowed)": 3}, "gone": {}})
     card = render_card(corpora, told, [funnel("one", 3), funnel("gone", 0, quality={"too_short": 2})])
-    assert [c["config_name"] for c in front_matter(card)["configs"]] == ["all", "full", "one"]
+    assert [c["config_name"] for c in front_matter(card)["configs"]] == ["all", "full", "one", "one-full"]
     assert ["gone", "2", "0", "0", "2", "2", "0"] in table(card, "Funnel")
     assert [cells[0] for cells in table(card, "Composition")] == ["one", "all"]
     assert "Nothing is left of gone" in card
@@ -247,7 +256,8 @@ def test_a_build_with_nothing_left_still_has_a_card() -> None:
     ],
 )
 def test_the_licence_of_the_head(mix: dict[str, int], repo: str | None, expected: dict[str, str]) -> None:
-    card = render_card([made("one")], receipt(licences={"one": mix}), [funnel("one", 2)], repo=repo)
+    copy = Copy(repo, {"one": 2}, {}, [], [measured_file("one", 2)]) if repo else None
+    card = render_card([made("one")], receipt(licences={"one": mix}), [funnel("one", 2)], copy=copy)
     head = front_matter(card)
     assert {key: value for key, value in head.items() if key.startswith("license")} == expected
 
@@ -256,11 +266,13 @@ def test_a_published_part_counts_what_it_holds_and_says_so() -> None:
     corpora = [made("free"), made("closed", licence=CLOSED)]
     told = receipt(licences={"free": {"CC0-1.0 (allowed)": 1500}, "closed": {"CC-BY-NC-4.0 (forbidden)": 9}})
     funnels = [funnel("free", 1500), funnel("closed", 9)]
-    card = render_card(corpora, told, funnels, published={"free": 1500, "closed": 0}, repo="org/part")
+    copy = Copy("org/part", {"free": 1500, "closed": 0}, {"closed": 9}, [], [measured_file("free", 1500)])
+    card = render_card(corpora, told, funnels, copy=copy)
     head = front_matter(card)
     assert head["license"] == "cc0-1.0" and head["size_categories"] == "1K<n<10K"
-    assert [c["config_name"] for c in head["configs"]] == ["all", "full", "free"]
-    assert "This copy holds 1,500 of the 1,509 kept records" in card
+    assert [c["config_name"] for c in head["configs"]] == ["all", "full", "free", "free-full"]
+    assert "This copy holds 1,500 of the 1,509 kept records" in card and "and no text:\nclosed 9." in card
+    assert [info["splits"][0]["num_examples"] for info in head["dataset_info"]] == [1500] * 4
     assert 'load_dataset("org/part"' in card
     assert "forbidden 0" in card
 

@@ -25,8 +25,11 @@ from ruamel.yaml import YAML
 
 from flows.alias import OURS, expand
 from flows.parameters import BuildParameters, TrainParameters
+from flows.publish import PublishParameters
 from tests.command import ROOT, m3e
 from tests.http_double import FileServer
+from tests.hub_uploads import UploadDouble
+from tests.publishing import TOKEN, tokens_below
 from tests.small import corpus, write_manifests, write_rows
 from tests.test_build import pairs
 
@@ -76,7 +79,14 @@ def recipe() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def hub() -> Iterator[UploadDouble]:
+    with UploadDouble() as double:
+        double.tokens[TOKEN] = "alice"
+        yield double
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory, hub: UploadDouble) -> Iterator[Stack]:
     base = tmp_path_factory.mktemp("stack")
     # These override the shipped recipe `demo`, so that a run takes no longer than it must.
     http = HTTPServer("127.0.0.1", threaded=True)
@@ -99,6 +109,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "NO_COLOR": "1",
         "COLUMNS": "220",
         "M3E_MANIFESTS": str(manifests),
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_TOKEN": TOKEN,
+        "HF_HOME": str(base / "hf"),
+        "HF_HUB_DISABLE_XET": "1",
     }
     logs = base / "logs"
     logs.mkdir()
@@ -247,6 +261,29 @@ def test_dask_workers_give_the_same_bytes(stack: Stack, plain: dict[str, str]) -
     assert one_line_per_file(stack)  # the listener went to the workers with the context
 
 
+def test_publish_is_a_dry_run_by_default_and_the_token_stays_out_of_everything(
+    stack: Stack, plain: dict[str, str], hub: UploadDouble
+) -> None:
+    told = {"repo": "alice/flow", "build": str(stack.base / "plain/demo"), "store": str(stack.base / "store")}
+    asked = stack.run("publish", **told)
+    assert asked.returncode == 0 and "DryRun" in asked.stdout, asked.stdout + asked.stderr
+    assert not hub.repositories and not [r for r in hub.requests if r.method not in ("GET", "HEAD")]
+    done = stack.run("publish", **told, dry_run=False, tag="v1")
+    assert done.returncode == 0 and "Published" in done.stdout, done.stdout + done.stderr
+    for name, sha256 in plain.items():
+        if name.startswith("data/"):
+            assert hub.head("alice/flow").tree[name].sha256 == sha256
+    hub.fault("/preupload/", "status", status=403, times=9)
+    failed = stack.run("publish", **told | {"repo": "alice/other"}, dry_run=False)
+    assert failed.returncode == 1 and "this token may not do that" in failed.stdout, failed.stdout
+    assert len(hub.history("alice/flow")) == 2 and len(hub.history("alice/other")) == 1
+    (rows,) = [a for a in stack.ask("/artifacts/latest/filter", limit=50) if a["key"] == "publish-operations"]
+    assert "data/one" in str(rows["data"])
+    assert any(TOKEN in request.headers.get("authorization", "") for request in hub.requests)
+    assert TOKEN not in "".join(run.stdout + run.stderr for run in (asked, done, failed))
+    assert tokens_below(stack.base) == []
+
+
 def test_the_alias_can_be_switched_off(stack: Stack) -> None:
     off = Stack(stack.base, stack.env | {"PREFECT_PLUGINS_ENABLED": "0"}, stack.worker)
     done = off.prefect("deployment", "inspect", "build-demo")
@@ -280,6 +317,6 @@ def test_deployments_flows_and_alias_carry_the_same_names() -> None:
         path, _, name = deployment["entrypoint"].partition(":")
         module = importlib.import_module(path.removesuffix(".py").replace("/", "."))
         assert getattr(module, name).name == deployment["name"]
-    for parameters in (BuildParameters, TrainParameters):
+    for parameters in (BuildParameters, PublishParameters, TrainParameters):
         assert "token" not in json.dumps(parameters.model_json_schema()).lower()
     assert shutil.which("prefect", path=str(Path(sys.executable).parent))

@@ -24,6 +24,10 @@ from pipeline.release import release_of_build
 from pipeline.report.opened import open_build
 from pipeline.runner import Threads
 from pipeline.scoring import scoring_context
+from tests.command import started
+from tests.hub_uploads import UploadDouble
+from tests.publishing import TOKEN
+from tests.test_publish import loaded
 from tests.tiny_model import OPEN, tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -309,3 +313,25 @@ def test_consistency_takes_out_far_pairs_of_weak_corpora_only(run: Run) -> None:
     assert run.done() == {"resolve", "assemble"}
     assert wider.outcome is not None
     assert all(wider.outcome.funnels[name].kept >= n for name, n in kept.items())
+
+
+def test_it_is_published_and_every_view_reads_back(shared: tuple[Run, Made], tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    run, made = shared
+    with UploadDouble() as hub:
+        hub.tokens[TOKEN] = "alice"
+        words = ("publish", made.folder, "--repo", "alice/scored", "--manifests", run.folder / "manifests")
+        env = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": TOKEN}
+        done = started(*words, "--store", tmp_path / "store", HF_HUB_DISABLE_XET="1", **env)
+        assert done.returncode == 0, done.stderr
+        rows = records(made).to_dicts()
+        assert {row["redistribute"] for row in rows} == {"allowed"}
+        told = loaded(hub, "alice/scored", tmp_path, "all", "full", "all-triplet", "all-scored")
+    by_id = {row["record_id"]: row for row in rows}
+    assert sorted(row["record_id"] for row in told["full"]) == sorted(by_id)
+    for row in told["full"]:
+        extra = {name: row.pop(name) for name in ("negative", "label")}
+        assert row == by_id[row["record_id"]]
+        assert extra["negative"] == (row["neg"][0]["text"] if row["neg"] else None)
+    assert len(told["all"]) == len(rows)
+    assert len(told["all-triplet"]) == len(told["all-scored"]) == sum(bool(row["neg"]) for row in rows) > 0

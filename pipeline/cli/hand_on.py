@@ -1,4 +1,4 @@
-"""Verbs that hand a build on: export."""
+"""Verbs that hand a build on: export, publish."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipeline.cli.console import app, say
+from pipeline.cli.console import Manifests, StoreAt, app, catalog_of, err, folders_of, out, say
+from pipeline.errors import UsageError
 
 
 @app.command()
@@ -28,3 +29,38 @@ def export(
         left = ", ".join(f"{n:,} {reason.replace('_', ' ')}" for reason, n in told["left_out"].items() if n)
         say(f"{name}: {told['records']:,} records, {shapes or 'no rows'}" + (f"; left out: {left}" if left else ""))
     say(f"Exported: {made.folder}")
+
+
+@app.command()
+def publish(
+    folder: Annotated[Path | None, typer.Argument(metavar="[BUILD]", help="A build folder.")] = None,
+    repo: Annotated[str, typer.Option(help="The repository on the Hub: ORGANISATION/NAME.")] = "",
+    model: Annotated[Path | None, typer.Option(help="A model's folder, instead of a build.")] = None,
+    private: Annotated[
+        bool | None, typer.Option("--private/--public", help="Left out: as it is; a new one is made private.")
+    ] = None,
+    as_request: Annotated[bool, typer.Option("--pr", help="As a pull request.")] = False,
+    tag: Annotated[str | None, typer.Option(help="Name this version; a tag is never moved.")] = None,
+    edition: Annotated[str | None, typer.Option(help="Only a cut that keeps the mixture: 100k or 1m rows.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
+    store: StoreAt = Path(".m3e"),
+    manifests: Manifests = None,
+) -> None:
+    """Push a build, or a model, to the Hub as one commit; HF_TOKEN must be set."""
+    from pipeline.publish import Target, look, push, release_of
+    from pipeline.report.operations import operations_table
+
+    if not repo:
+        raise UsageError("m3e publish", "where to is missing", "give --repo ORGANISATION/NAME")
+    target = Target(repo, private, as_request, tag)
+    folders = folders_of(manifests)
+    release = release_of(folder, model, repo, edition, store, lambda: catalog_of(folders))
+    plan, remote = look(release, target)
+    out.print(operations_table(release, plan, remote, repo))
+    for note in release.notes:
+        say(note, err, "yellow")
+    if dry_run:
+        say("Nothing was sent (--dry-run).")
+        return
+    pushed = push(release, target, lambda line: say(line, err, "dim"))
+    say(pushed.sentence)

@@ -35,6 +35,12 @@ class Build:
         return [Funnel(**told) for told in json.loads((self.folder / "funnel.json").read_bytes())["corpora"]]
 
     @property
+    def leaks(self) -> list[dict[str, Any]]:
+        """Benchmark text found in the whole build, by task and role."""
+        told: list[dict[str, Any]] = json.loads((self.folder / "funnel.json").read_bytes())["benchmarks"]["all"]
+        return told
+
+    @property
     def corpora(self) -> list[str]:
         return [funnel.corpus for funnel in self.funnels]
 

@@ -21,9 +21,12 @@ from pipeline.manifest.settings import DedupeConfig
 from pipeline.record import TEXT_SCHEMA
 from pipeline.report.explain import explain
 from pipeline.report.opened import open_build
+from tests.hub_uploads import UploadDouble
+from tests.publishing import TOKEN
 from tests.real.counts import CORPORA, count
 from tests.reference_key import reference_code_key, reference_key
 from tests.string_oracle import Record, edge, pair_edges, plant_edits
+from tests.test_publish import loaded
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = {"DuSQL", "Zhuiyi-NL2SQL", "CSpider"}
@@ -267,3 +270,40 @@ def test_explain_names_stage_reason_and_the_kept_record(built: Path) -> None:
     leaked = pl.read_parquet(built / "ledger" / "mlqa_standin.parquet").row(0, named=True)
     (fate,) = explain(open_build(built), leaked["record_id"])
     assert f"benchmark {leaked['benchmark']}" in fate.sentence()
+
+
+def test_the_build_is_published_and_reads_back(base: Path, built: Path, tmp_path: Path) -> None:
+    """Through the command, to the Hub's double; `datasets` reads it in a process that never saw it."""
+    with UploadDouble() as hub:
+        hub.tokens[TOKEN] = "alice"
+        env = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": TOKEN, "NO_PROXY": "*"}
+        env |= {"HF_HUB_DISABLE_XET": "1"}
+        words = ["publish", str(built), "--repo", "alice/real", "--manifests", "tests/real"]
+        command = [
+            sys.executable,
+            "-c",
+            "from pipeline.cli import main; main()",
+            *words,
+            "--store",
+            str(base / "store"),
+        ]
+        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        names = sorted({path.split("/")[1] for path in hub.head("alice/real").tree if path.startswith("data/")})
+        assert len(names) >= 5
+        told = loaded(hub, "alice/real", tmp_path, "full", *names)
+        rows = {name: pl.read_parquet(built / "data" / name / "*.parquet") for name in funnel_names(built)}
+        free = {name: frame.filter(redistribute="allowed") for name, frame in rows.items()}
+        assert names == sorted(name for name, frame in free.items() if frame.height)
+        for name in names:
+            assert told[name] == free[name].select("text", "text_pos").to_dicts()
+        assert sorted(row["record_id"] for row in told["full"]) == sorted(pl.concat(list(free.values()))["record_id"])
+        shut = {name: frame.filter(pl.col("redistribute") != "allowed") for name, frame in rows.items()}
+        for name, frame in shut.items():
+            ids = hub.head("alice/real").tree.get(f"ids/{name}.parquet")
+            assert (ids is not None) == bool(frame.height)
+            assert ids is None or pl.read_parquet(ids.content)["record_id"].to_list() == frame["record_id"].to_list()
+
+
+def funnel_names(built: Path) -> list[str]:
+    return [told["corpus"] for told in json.loads((built / "funnel.json").read_bytes())["corpora"] if told["kept"]]
