@@ -22,6 +22,7 @@ from pipeline.manifest.catalog import read_catalog
 from pipeline.recut import papers_of, recut
 from pipeline.release import release_of_build
 from pipeline.report.opened import open_build
+from pipeline.report.plan import plan
 from pipeline.runner import Threads
 from pipeline.scoring import scoring_context
 from tests.command import started
@@ -274,6 +275,21 @@ def test_a_finished_build_can_be_given(shared: tuple[Run, Made], run: Run) -> No
         run.make(base=base, sample=3)
     with pytest.raises(UsageError, match="has no base"):
         run.make("small", base=base)
+
+
+def test_the_plan_tells_what_comes_upon_the_base(run: Run) -> None:
+    catalog = read_catalog([run.folder / "manifests"])
+    recipe = catalog.recipe("scored")
+    told = plan(catalog, recipe, run.folder / "store", out=run.folder / "out")["upon"]
+    assert told["encoder"] == "tiny" and told["missing"] == "the base is not built yet"
+    run.make()
+    told = plan(catalog, recipe, run.folder / "store", out=run.folder / "out")["upon"]
+    assert told["missing"] is None
+    assert told["stages"] == {stage: {"steps": 3, "cached": 3} for stage in ("pool", "encode", "mine", "score")}
+    run.recipe(base="small", encoder="tiny", rule={"negatives": 2}, mine={"keep": 20, "yardstick_texts": 50})
+    catalog = read_catalog([run.folder / "manifests"])
+    stages = plan(catalog, catalog.recipe("scored"), run.folder / "store", out=run.folder / "out")["upon"]["stages"]
+    assert {stage: of["cached"] for stage, of in stages.items()} == {"pool": 3, "encode": 3, "mine": 0, "score": 0}
 
 
 def test_a_base_that_cannot_carry_scores_is_refused(shared: tuple[Run, Made], run: Run, tmp_path: Path) -> None:

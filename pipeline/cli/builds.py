@@ -40,6 +40,7 @@ def plan(
     recipe: str,
     only: Only = "",
     sample: Sample = None,
+    to: Annotated[Path, typer.Option("--out", help="Where build folders go.")] = Path("build"),
     store: StoreAt = Path(".m3e"),
     manifests: Manifests = None,
     as_json: AsJson = False,
@@ -49,7 +50,7 @@ def plan(
     from pipeline.report.plan import plan_table
 
     catalog = catalog_of(folders_of(manifests))
-    told = plan_of(catalog, catalog.recipe(recipe), store, names_of(only), sample)
+    told = plan_of(catalog, catalog.recipe(recipe), store, names_of(only), sample, to)
     if as_json:
         sys.stdout.write(json.dumps(told, ensure_ascii=False, indent=1) + "\n")
     else:

@@ -11,11 +11,15 @@ from rich.table import Table
 from pipeline.build import build
 from pipeline.card import parts_of
 from pipeline.context import context_of
+from pipeline.errors import CurationError
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe
+from pipeline.receipt import folder_name
 from pipeline.report.funnel import use_line
+from pipeline.report.opened import open_build
 from pipeline.runner import resolved
+from pipeline.scoring import score_build, scoring_context
 from pipeline.store import Entry
 
 #: Said of a corpus whose sub-sources have different terms: no count of rows tells them apart before a build.
@@ -43,16 +47,27 @@ class Rehearsal:
             result = call(*(resolved(one) for one in inputs))
         except Exception as error:
             return _Done(None, error)
-        if isinstance(result, Entry):
-            self.steps.append((stage, corpus, result.cached))
+        for entry in result if isinstance(result, list) else [result]:
+            if isinstance(entry, Entry):
+                self.steps.append((stage, corpus, entry.cached))
         return _Done(result)
 
 
 def plan(
-    catalog: Catalog, recipe: Recipe, store: Path, only: Sequence[str] = (), sample: int | None = None
+    catalog: Catalog,
+    recipe: Recipe,
+    store: Path,
+    only: Sequence[str] = (),
+    sample: int | None = None,
+    out: Path = Path("build"),
 ) -> dict[str, Any]:
-    """Steps with their state, corpora with rows and licences, gaps that are sure already. Runs and writes nothing."""
-    context = context_of(catalog, recipe, store, only, sample).rehearsed()
+    """Steps with their state, corpora with rows and licences, gaps that are sure already. Runs and writes nothing.
+
+    Of a recipe with a base it is the plan of that; `upon` tells what comes then, per stage how many steps there are and
+    how many the store holds, as far as the build in `out` lets it be known.
+    """
+    first = catalog.recipe(recipe.base) if recipe.base else recipe
+    context = context_of(catalog, first, store, only, sample).rehearsed()
     rehearsal = Rehearsal()
     outcome = build(context, rehearsal)
     rows = {
@@ -75,7 +90,25 @@ def plan(
         ],
         "licences": _mix((c, rows[c.name]) for c in context.corpora),
         "gaps": [vars(gap) for gap in outcome.gaps],
+        "upon": _upon(catalog, recipe, store, out / folder_name(first.name, tuple(only), sample)),
     }
+
+
+def _upon(catalog: Catalog, recipe: Recipe, store: Path, base: Path) -> dict[str, Any] | None:
+    if recipe.base is None:
+        return None
+    told: dict[str, Any] = {"encoder": recipe.encoder, "base": str(base), "missing": None, "stages": {}}
+    if not (base / "build.json").is_file():
+        return told | {"missing": "the base is not built yet"}
+    rehearsal = Rehearsal()
+    try:
+        score_build(scoring_context(catalog, recipe, open_build(base), store).rehearsed(), rehearsal)
+    except CurationError as error:
+        return told | {"missing": str(error)}
+    for stage, _, cached in rehearsal.steps:
+        of = told["stages"].setdefault(stage, {"steps": 0, "cached": 0})
+        of["steps"], of["cached"] = of["steps"] + 1, of["cached"] + cached
+    return told
 
 
 def _common(told: Iterable[str]) -> str:
@@ -117,5 +150,9 @@ def plan_table(told: dict[str, Any]) -> Table:
     table.add_section()
     both = " ".join(f"{stage} {sign[states.get(('all', stage))]}" for stage in ("dedupe", "resolve"))
     table.add_row("all", f"{sum(c['rows'] or 0 for c in told['corpora']):,}", "", "", both)
-    table.caption, table.caption_justify = f"rows by {use_line(told['licences'])}", "left"
+    lines = [f"rows by {use_line(told['licences'])}"]
+    if (upon := told["upon"]) is not None:
+        counted = ", ".join(f"{stage} {of['cached']} of {of['steps']}" for stage, of in upon["stages"].items())
+        lines.append(f"then hard negatives by {upon['encoder']}: {upon['missing'] or f'in the store {counted}'}")
+    table.caption, table.caption_justify = "\n".join(lines), "left"
     return table
