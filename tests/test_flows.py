@@ -146,6 +146,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, hub: UploadDouble) -> Iterat
             if made.ask("/work_pools/filter"):
                 break
             time.sleep(0.2)
+        made.ask("/work_pools/", name="m3e-gpu", type="process")
         done = made.prefect("--no-prompt", "deploy", "--all")
         assert done.returncode == 0, done.stdout + done.stderr
         yield made
