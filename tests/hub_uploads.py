@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hub_double import LFS_BYTES, LFS_SUFFIXES, PAGE, REPO, ROUTES, Blob, Commit, HubDouble, Repository, Tree
-from tests.hub_wire import Answer, Refusal, Request, as_json
+from tests.hub_wire import Answer, Fault, Refusal, Request, as_json
 
 #: Suffixes that a fresh repository keeps in LFS, as the Hub's own .gitattributes has them.
 ATTRIBUTES = "".join(f"*{suffix} filter=lfs diff=lfs merge=lfs -text\n" for suffix in LFS_SUFFIXES).encode()
@@ -50,13 +50,27 @@ class XetBlob(Blob):
 
 
 class UploadDouble(HubDouble):
-    """A double that can be written to. `objects` holds LFS content by sha256, also what no commit names."""
+    """A double that can be written to. `objects` holds LFS content by sha256, also what no commit names.
+
+    `watch` is told the number of every request, from 1, when it came (False) and when its work is done (True).
+    """
 
     def __init__(self, port: int = 0, xet: Path | None = None) -> None:
         super().__init__(port)
         self.routes = [*_MINE, *ROUTES]
         self.objects: dict[str, bytes] = {}
         self.xet = xet
+        self.watch: Callable[[int, bool], None] = lambda number, is_done: None
+        self.seen = 0
+
+    def answer(self, request: Request) -> tuple[Answer, Fault | None]:
+        with self.lock:
+            self.seen += 1
+            number = self.seen
+        self.watch(number, False)
+        answer = super().answer(request)
+        self.watch(number, True)
+        return answer
 
     def reset(self) -> None:
         super().reset()

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import polars as pl
@@ -140,18 +141,27 @@ class Publisher:
         assert told is not None, (self.folder / "stderr").read_text()
         return told
 
-    def killed(self, repo: str, build: Path, after: float, **job: Any) -> bool:
-        """Begin a push and kill it after so many seconds; whether it was still at work."""
-        pid, answer = self.start(repo, build, **job)
-        time.sleep(after)
-        is_alive = not answer.exists()
-        if is_alive:
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                is_alive = False
+    def killed(self, repo: str, build: Path, at: int, *, is_done: bool) -> bool:
+        """Begin a push and kill it when its request `at` comes, or when the work of it is done but not answered."""
+        begun, struck = Event(), Event()
+        pids: list[int] = []
+
+        def watch(number: int, done: bool) -> None:
+            if (number, done) == (at, is_done):
+                begun.wait(30)
+                os.kill(pids[0], signal.SIGKILL)
+                struck.set()
+
+        # Large files are sent anew every time.
+        self.hub.objects.clear()
+        self.hub.seen = 0
+        self.hub.watch = watch
+        pid, answer = self.start(repo, build)
+        pids.append(pid)
+        begun.set()
         self.end(pid, answer)
-        return is_alive
+        self.hub.watch = lambda number, done: None
+        return struck.is_set()
 
     def close(self) -> None:
         self.process.kill()
