@@ -20,4 +20,4 @@ def test_every_row_once_in_batches_that_fit(lengths: list[int], budget: int) -> 
         assert len(batch) == 1 or len(batch) * width <= budget
     # None but the last could have taken in another row.
     for batch, width in list(zip(batches, widths, strict=True))[:-1]:
-        assert (len(batch) + 1) * width > budget
+        assert (len(batch) + 1) * max(width, 1) > budget

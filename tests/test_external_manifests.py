@@ -121,7 +121,7 @@ def test_the_recipe_of_all_names_every_enabled_corpus_once_and_the_open_ones_fir
     assert prompted < set(recipe.corpora[-4:])
     for name in ("m3e-hq", "m3e-commercial"):
         told = Recipe.model_validate(manifest("recipes", name))
-        assert told.decontaminate.benchmarks == ["cmteb", "mteb-zh"]
+        assert told.decontaminate.benchmarks == ["cmteb", "mteb-zh", "mteb-eng-v2"]
         assert told.cap is not None
         assert told.cap.positives_per_text == 5
     assert manifest("recipes", "m3e-commercial")["corpora"] == {"commercial": "allowed"}

@@ -78,11 +78,11 @@ def _samples(build: Build, corpus: str, n: int) -> list[dict[str, Any]]:
 
 
 def cut_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:
-    """What a cut is like, corpus by corpus, before and after: fill, hardness, rank of the first mined negative."""
+    """What a cut is like, corpus by corpus, before and after: fill, hardness, median rank of the first mined one."""
     table = Table(header_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("corpus", no_wrap=True, overflow="ellipsis")
-    for name in ("records", "negatives", "fill", "hardness", "median first rank"):
-        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("records", "negatives", "fill", "hardness", "first rank"):
+        table.add_column(name, justify="right", no_wrap=True, min_width=15 if name == "fill" else None)
     for corpus, new in after.items():
         old = before[corpus]
         negatives = [f"{sum(one['negatives'].values()):,}" for one in (old, new)]
