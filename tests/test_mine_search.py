@@ -63,7 +63,7 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
     levels = data.draw(st.sampled_from([2, 3, 1000]))
     q, c = (unit(draw.integers(-levels, levels + 1, (k, d)).astype(float)) for k in (n, m))
     banned = [set(draw.integers(0, max(m, 1), data.draw(st.integers(0, 6))).tolist()) & set(range(m)) for _ in range(n)]
-    limits = [sorted({float(np.float32(x)) for x in draw.uniform(-0.5, 1, draw.integers(0, 3))}) for _ in range(n)]
+    limits = [sorted({float(np.float32(x)) for x in draw.uniform(-0.5, 1, draw.integers(0, 7))}) for _ in range(n)]
     keep, eligible = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 8))
     second = None
     veto = None

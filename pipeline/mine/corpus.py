@@ -21,6 +21,8 @@ from pipeline.mine.yardstick import Hidden
 
 #: (text, candidate) pairs of bans held at a time.
 BANS = 1 << 24
+#: Records of such texts, each with a limit of its own.
+LIMITS = 1 << 13
 #: Random pairs drawn for their quantiles.
 RANDOM = 20_000
 
@@ -61,7 +63,7 @@ class Queries:
 
     def blocks(self) -> Iterator[tuple[Ints, tuple[Ints, Ints]]]:
         """(rows, their banned groups as (position in rows, group)) of blocks whose bans fit into memory."""
-        cost = self.bans.cost(self.groups, self.by_group.sizes)
+        cost = self.bans.cost(self.groups, self.by_group.sizes) + self.records.sizes * (BANS // LIMITS)
         for lo, hi in spans(cost, ROWS, BANS):
             rows = np.arange(lo, hi)
             yield rows, self.banned(rows)

@@ -70,18 +70,19 @@ def scan(scores, first, top, size, low_of, reach, low, low_size, above, lo, hi):
     """Take rows lo..hi of a block of scores that begins at candidate `first` into lists.
 
     top: one list a row, of the best `size`. low: lists `low_of[r]:low_of[r + 1]` are those of row r, each of the best
-    `low_size` of at most `reach[q]`; `above[q]` counts what lies above.
+    `low_size` of at most `reach[q]`, which ascends; `above[q]` counts what lies above it and no higher limit of the row.
     """
     top_scores, top_at, top_held, top_worst = top
     low_scores, low_at, low_held, low_worst = low
     width = scores.shape[1]
     for r in range(lo, hi):
         row = scores[r]
+        begin_low, end_low = low_of[r], low_of[r + 1]
         for begin in range(0, width, STRIDE):
-            # What is not above all of these concerns no list and no count.
+            # What is not above these concerns no list and no count: limits ascend, and with them the lists' worst.
             worst = top_worst[r]
-            for q in range(low_of[r], low_of[r + 1]):
-                worst = min(worst, low_worst[q])
+            if begin_low < end_low:
+                worst = min(worst, low_worst[begin_low])
             end = min(begin + STRIDE, width)
             some = False
             for j in range(begin, end):
@@ -93,11 +94,26 @@ def scan(scores, first, top, size, low_of, reach, low, low_size, above, lo, hi):
                 if score > worst:
                     if score > top_worst[r]:
                         _put(top_scores, top_at, top_held, top_worst, r, size, score, first + j)
-                    for q in range(low_of[r], low_of[r + 1]):
-                        if score > reach[q]:
-                            above[q] += 1
-                        elif score > low_worst[q]:
-                            _put(low_scores, low_at, low_held, low_worst, q, low_size, score, first + j)
+                    q = begin_low
+                    if end_low - begin_low > 1:
+                        q += np.searchsorted(reach[begin_low:end_low], score)
+                    elif q < end_low and score > reach[q]:
+                        q += 1
+                    if q > begin_low:
+                        above[q - 1] += 1  # and all before it: summed up at the end
+                    while q < end_low and score > low_worst[q]:
+                        _put(low_scores, low_at, low_held, low_worst, q, low_size, score, first + j)
+                        q += 1
+
+
+@njit(nogil=True, cache=True)
+def settle(low_of, low_worst, above):  # type: ignore[no-untyped-def]
+    """What lies above a limit lies above every lower one of its row; what fell out below one may have for a higher one."""
+    for r in range(low_of.shape[0] - 1):
+        for q in range(low_of[r + 1] - 2, low_of[r] - 1, -1):
+            above[q] += above[q + 1]
+        for q in range(low_of[r] + 1, low_of[r + 1]):
+            low_worst[q] = max(low_worst[q], low_worst[q - 1])
 
 
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})

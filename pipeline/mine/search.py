@@ -40,7 +40,7 @@ class Veto(NamedTuple):
 
 class Wanted(NamedTuple):
     """How many candidates are kept of each query; of how many eligible ones the best are told besides; up to which
-    scores: those of query i stand at `offsets[i]:offsets[i + 1]`."""
+    scores: those of query i stand at `offsets[i]:offsets[i + 1]` and ascend."""
 
     keep: int
     eligible: int
@@ -232,9 +232,10 @@ class _Taking:
             if first == 0 and scores.shape[1] >= 4 * max(size, low_size):
                 # A border for all that follows, at once; what equals it falls out like what lies below.
                 top.worst[lo:hi] = _nth(scores[lo:hi], size)
-                q = slice(self._low_of[lo], self._low_of[hi])
-                rows, reach = scores[self._owner[q]], self._reach[q, None]
-                low.worst[q] = _nth(np.where(rows > reach, np.float32(-np.inf), rows), low_size)
+                for q in range(self._low_of[lo], self._low_of[hi], CHUNK):
+                    some = slice(q, min(q + CHUNK, self._low_of[hi]))
+                    rows, reach = scores[self._owner[some]], self._reach[some, None]
+                    low.worst[some] = _nth(np.where(rows > reach, np.float32(-np.inf), rows), low_size)
             kernels.scan(
                 *(scores, first, tuple(top), size),
                 *(self._low_of, self._reach, tuple(low), low_size, self.above, lo, hi),
@@ -246,7 +247,10 @@ class _Taking:
         return self._top.best(self._sizes[0])
 
     def best_below(self) -> tuple[Ints, Scores]:
-        return self._low.best(self._sizes[1])
+        """Also sums up `above`: to be called once."""
+        at, worst = self._low.best(self._sizes[1])
+        kernels.settle(self._low_of, worst, self.above)
+        return at, worst
 
 
 def _nth(scores: Scores, size: int) -> Scores:
