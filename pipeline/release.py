@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pipeline.errors import LicenceError
 from pipeline.licence import Terms, UseClass
-from pipeline.manifest.corpus import Corpus
 
 Part = tuple[str, str]
 #: The licence of rows whose negatives are under other licences than their pair.
@@ -175,46 +174,3 @@ def row_classes(folder: Path) -> Iterator[RowClass]:
             counted = rows.select(*own, licences=licences).group_by(*own, "licences").len().sort(*own, "licences")
             for corpus, sub, commercial, redistribute, found, n in counted.collect(engine="streaming").iter_rows():
                 yield RowClass(corpus, sub, commercial, redistribute, frozenset(found), **{kind: n})
-
-
-def refuse_unpublishable(
-    wanted: Iterable[str], corpora: Sequence[Corpus], receipt: Mapping[str, Any] | None = None
-) -> None:
-    """Refuse, before anything runs, to publish rows of these corpora where any of them may not be passed on.
-
-    Judged by the manifests as they are now and, where a receipt is given, by the terms the build was made under: the
-    stricter counts. A corpus that neither knows is refused as well.
-
-    Raises LicenceError, naming every such corpus or sub-source and what may be published instead.
-    """
-    known = {corpus.name: corpus for corpus in corpora}
-    built: Mapping[str, Any] = receipt["terms"] if receipt else {}
-    refused: list[str] = []
-    free: list[str] = []
-    for name in dict.fromkeys(wanted):
-        parts = _redistribution(known.get(name), built.get(name, {}))
-        shut = {sub: use for sub, use in parts.items() if use != UseClass.ALLOWED}
-        refused += [f"{name}/{sub} ({use})" if sub else f"{name} ({use})" for sub, use in sorted(shut.items())]
-        if parts and not shut:
-            free.append(name)
-        if not parts:
-            refused.append(f"{name} (no terms known)")
-    if refused:
-        instead = f"publish only {', '.join(free)}" if free else "leave these rows out"
-        raise LicenceError(
-            "publish",
-            f"the terms do not allow passing on the rows of {', '.join(refused)}",
-            f"{instead}; of the rest only record ids and marks may go out. Where you have found terms that allow it, "
-            "put them with their evidence into the manifest, then build again",
-        )
-
-
-def _redistribution(corpus: Corpus | None, built: Mapping[str, Any]) -> dict[str, UseClass]:
-    """Sub-source -> the stricter of what the manifest says now and what the build was made under."""
-    found: dict[str, UseClass] = {}
-    if corpus is not None:
-        found = {part.sub_source: corpus.licence.of(part.sub_source).redistribute for part in corpus.parts}
-    for sub_source, told in built.items():
-        use = UseClass(told["redistribute"])
-        found[sub_source] = max(use, found.get(sub_source, use), key=lambda u: u.rank)
-    return found

@@ -11,18 +11,11 @@ import pytest
 
 from pipeline.errors import LicenceError
 from pipeline.licence import Terms
-from pipeline.manifest.catalog import read_catalog
-from pipeline.manifest.corpus import Corpus
-from pipeline.release import refuse_unpublishable, release_of, release_of_build, told_terms
-from tests.small import CLOSED, OPEN, corpus
+from pipeline.release import release_of, release_of_build, told_terms
+from tests.small import CLOSED, OPEN
 
 SILENT = {**OPEN, "redistribute": "unknown"}
 BARRED = {**CLOSED, "redistribute": "forbidden"}
-
-
-def made(name: str, licence: dict[str, Any], *sub_sources: str) -> Corpus:
-    parts = [{**corpus(name)["parts"][0], "sub_source": sub} for sub in sub_sources or ("",)]
-    return Corpus.model_validate(corpus(name, licence=licence, parts=parts))
 
 
 def receipt(**parts: dict[str, tuple[dict[str, Any], int, int]]) -> dict[str, Any]:
@@ -102,45 +95,3 @@ def test_rows_with_mined_negatives_are_judged_one_by_one(tmp_path: Path) -> None
     assert release.held_back == {("one", ""): {"unknown": 1}}
     with pytest.raises(LicenceError, match="mined negatives"):
         release_of(told)
-
-
-def test_corpora_that_may_be_passed_on_are_let_through() -> None:
-    refuse_unpublishable(["one", "two"], [made("one", OPEN), made("two", CLOSED), made("three", BARRED)])
-    refuse_unpublishable([], [])
-
-
-def test_the_refusal_names_every_corpus_and_part_and_what_may_go_instead() -> None:
-    mixed = made("mixed", {**OPEN, "sub_sources": {"x": SILENT, "y": OPEN}}, "x", "y")
-    with pytest.raises(LicenceError) as caught:
-        refuse_unpublishable(["free", "mixed", "shut"], [made("free", OPEN), mixed, made("shut", BARRED)])
-    told = str(caught.value)
-    assert "mixed/x (unknown), shut (forbidden)" in told
-    assert "mixed/y" not in told
-    assert "publish only free" in told and "evidence" in told
-    assert caught.value.exit_code == 1
-
-
-def test_the_stricter_of_manifest_and_build_counts() -> None:
-    then_shut = receipt(one={"": (SILENT, 5, 0)})
-    with pytest.raises(LicenceError, match=r"one \(unknown\)"):
-        refuse_unpublishable(["one"], [made("one", OPEN)], then_shut)
-    then_free = receipt(one={"": (OPEN, 5, 0)})
-    with pytest.raises(LicenceError, match=r"one \(forbidden\)"):
-        refuse_unpublishable(["one"], [made("one", BARRED)], then_free)
-    refuse_unpublishable(["one"], [made("one", OPEN)], then_free)
-    refuse_unpublishable(["gone"], [], receipt(gone={"": (OPEN, 5, 0)}))
-    with pytest.raises(LicenceError, match=r"nobody \(no terms known\)"):
-        refuse_unpublishable(["nobody"], [], then_free)
-
-
-def test_the_shipped_corpora_that_may_be_passed_on() -> None:
-    corpora = list(read_catalog([]).corpora.values())
-    free = []
-    for one in corpora:
-        try:
-            refuse_unpublishable([one.name], corpora)
-        except LicenceError:
-            continue
-        free.append(one.name)
-    assert {"cmrc2018", "paws-x", "mlqa", "xlsum", "ocnli", "csl"} <= set(free)
-    assert not {"bq", "lcqmc", "DuSQL", "hc3_chinese", "medi", "news2016zh", "webqa"} & set(free)
