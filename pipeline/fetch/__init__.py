@@ -3,6 +3,7 @@
 `local` reads folders, `hub` downloads explicit files of a Hub dataset at one commit, `http` and `gdrive` load files by
 address and id, `manual` finds what a person put there. `match` gives patterns one meaning, `archive` takes members out
 of archives, `alternates` goes through several sources in order. Nothing here runs code that came with a dataset.
+What needs a network's libraries is imported where it is used: a build that finds everything loaded starts faster.
 """
 
 from __future__ import annotations
@@ -13,9 +14,6 @@ from typing import assert_never
 
 from pipeline.errors import SourceError
 from pipeline.fetch.alternates import Choice, first_of
-from pipeline.fetch.gdrive import fetch_gdrive
-from pipeline.fetch.http import fetch_http
-from pipeline.fetch.hub import fetch_hub
 from pipeline.fetch.local import fetch_local
 from pipeline.fetch.manual import fetch_manual
 from pipeline.fetch.members import opened, with_archives
@@ -78,12 +76,18 @@ def fetch(
     checksums: Mapping[str, str] = {}
     match source:
         case HubSource():
+            from pipeline.fetch.hub import fetch_hub
+
             fetched = fetch_hub(order, source)
         case LocalSource():
             fetched = fetch_local(corpus, source, plain, home)
         case HttpSource():
+            from pipeline.fetch.http import fetch_http
+
             fetched, checksums = fetch_http(order, source), source.checksums
         case GdriveSource():
+            from pipeline.fetch.gdrive import fetch_gdrive
+
             fetched, checksums = fetch_gdrive(order, source), source.checksums
         case ManualSource():
             fetched, checksums = fetch_manual(order, source), source.checksums
