@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import typing
 import unicodedata
@@ -18,7 +19,15 @@ from hypothesis import strategies as st
 
 from pipeline.manifest.corpus import Cleaner
 from pipeline.normalize import CLEANERS, clean, key_hash, match_key
-from pipeline.normalize.chinese import PHRASE_ONLY, convertible_pattern, is_traditional, simplify, simplify_all
+from pipeline.normalize.chinese import (
+    IN_PHRASES,
+    PHRASE_ONLY,
+    PHRASES,
+    convertible_pattern,
+    is_traditional,
+    simplify,
+    simplify_all,
+)
 from tests.reference_key import reference_code_key, reference_key
 
 
@@ -264,6 +273,17 @@ def test_no_phrase_escapes_the_pattern(phrases: list[str]) -> None:
     assert pl.Series(changed).str.contains(convertible_pattern()).all()
     escaping = [p for p in changed if not any(converter.convert(c) != c for c in p) and not set(p) & set(PHRASE_ONLY)]
     assert escaping == []
+
+
+def test_all_but_listed_characters_are_changed_alike_in_every_phrase(phrases: list[str]) -> None:
+    """What allows one table of single characters: a row without IN_PHRASES whose key matches no phrase needs no OpenCC."""
+    converter = opencc.OpenCC("t2s")
+    singly = {phrase: "".join(map(converter.convert, phrase)) for phrase in phrases}
+    otherwise = [phrase for phrase in phrases if converter.convert(phrase) != singly[phrase]]
+    assert len(otherwise) > 300
+    missed = [p for p in otherwise if not set(p) & set(IN_PHRASES) and not re.search(PHRASES, singly[p])]
+    assert missed == []
+    assert all(converter.convert(character) != character for character in IN_PHRASES)
 
 
 def test_converted_phrases_stay(phrases: list[str]) -> None:

@@ -22,6 +22,12 @@ PHRASES = (
     "|[凌滑素茵狐]藉|藉[代以助卉口喻手故方槁此甚由着端寇]"
     "|[昏浮深耳墨暗黑消戟釜]沈|沈[下冤厚吟寂思浮浸湎溺痛痼睡筒船落迷醉重降陷香默甸砂]"
 )
+#: Characters that t2s changes and that stand in a phrase which it does not take character by character (乾坤, 彷彿), unless
+#: `PHRASES` matches that phrase when its characters are changed one by one. All others it changes alike wherever they stand.
+IN_PHRASES = (
+    "乾傢兒剋劄吒噁塊帳彿復徵悶憑戶扞擊據於昇條機氣氾沒淪滯澱濁濛烏甌畫痾磚祕稟積籌脩脫蒐薹袷製見計詞讀谿資躪載逕醞釐鈞鉅鋼鍊鍾鑿門陞陰電靜顧鬱魚"
+    "麪麼麽"
+)
 #: Some phrases keep these (畢昇 -> 毕昇), so they may be left over in converted text and prove nothing about a row.
 LEFT_BY_PHRASES = "乾昇釐氾麽祕陞蒐薹徵"
 #: Code points that Chinese characters with a simplified form are taken from.
@@ -50,12 +56,6 @@ def _encodable(character: str, encoding: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-@cache
-def convertible() -> frozenset[str]:
-    """Characters without which t2s leaves a text alone."""
-    return _changed("t2s") | frozenset(PHRASE_ONLY)
 
 
 @cache

@@ -25,7 +25,7 @@ import polars_hash as plh
 import pyarrow as pa
 from numba import njit
 
-from pipeline.normalize.chinese import PHRASE_ONLY, PHRASES, convertible, convertible_pattern, simplify
+from pipeline.normalize.chinese import IN_PHRASES, PHRASE_ONLY, PHRASES, convertible_pattern, simplify
 from pipeline.normalize.rows import put
 
 _DROPPED = r"\p{P}\p{Z}\p{C}"
@@ -120,18 +120,21 @@ def _table(simplified: bool) -> _Table:
     _SAME is kept as it is. So is _PHRASE where no neighbour makes it part of a phrase that OpenCC knows.
 
     Those are the ones that combine (marks, Hangul jamo), lower by their place (sigma), grow, or change when folded
-    again; and, unless the texts are `simplified` already, those that OpenCC may change.
+    again; and, unless the texts are `simplified` already, those that OpenCC changes by the phrase.
     """
     codes = np.array([code for code in range(_TABLE_SIZE) if not 0xD800 <= code < 0xE000])
     alone = pl.Series([chr(code) for code in codes])
     folded = alone.str.normalize("NFKC").str.to_lowercase()
+    by_phrase = folded.str.contains(f"[{IN_PHRASES}]")
+    if not simplified:
+        folded = simplify(folded)
     steady = (
         (folded == folded.str.normalize("NFKC").str.to_lowercase())
         & ~folded.str.contains(r"[\p{M}\u1100-\u11ffσς]")
         & (folded.str.len_bytes() <= alone.str.len_bytes())
     )
     if not simplified:
-        steady &= ~folded.str.contains(f"[{''.join(sorted(convertible() - set(PHRASE_ONLY)))}]")
+        steady &= ~by_phrase & (folded == simplify(folded))
     classes = np.full(_TABLE_SIZE, _CONTEXT, np.uint8)
     for number, members in _CLASSES.items():
         classes[codes[(steady & folded.str.contains(f"^[{members}]+$")).to_numpy()]] = number
