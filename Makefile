@@ -46,8 +46,8 @@ down: ## stop worker and server
 bench: $(READY) ## every measured claim, as ratios in one run
 	$(BIN)/python -m benchmarks
 
-soak: $(READY) ## a hundred builds and two hundred pushes killed at random moments, each run again
-	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py tests/test_encode_killed.py -k killed
+soak: $(READY) ## a hundred builds, runs of encode and of mine, and two hundred pushes, killed at random moments, each run again
+	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py tests/test_encode_killed.py tests/test_mine_killed.py -k killed
 	M3E_SOAK_KILLS=200 $(BIN)/python -m pytest -q -s tests/test_publish.py -k killed
 
 clean: ## outputs and caches; keeps .venv and the store .m3e

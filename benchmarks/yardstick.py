@@ -196,15 +196,15 @@ def slices(pairs: int) -> list[Corpus]:
     return [*corpora, Corpus("SimCLUE", pairs_of, symmetric=True)]
 
 
-def made_up(n: int) -> Corpus:
-    """Questions in families of four wordings that mean the same."""
-    draw = np.random.default_rng(0)
+def made_up(n: int, name: str = "made up", seed: int = 0) -> Corpus:
+    """Questions in n families of four wordings that mean the same."""
+    draw = np.random.default_rng(seed)
     pairs = []
     for _ in range(n):
         stem = "".join(chr(0x4E00 + c) for c in draw.integers(0, 400, 6))
         words = [f"{a}{stem}{b}" for a, b in (("请问", "吗"), ("如何看待", ""), ("", "怎么办呢"), ("关于", "的问题"))]
         pairs += [{"text": words[0], "text_pos": words[k]} for k in (1, 2, 3)]
-    return Corpus("made up", pairs, symmetric=True)
+    return Corpus(name, pairs, symmetric=True)
 
 
 def _lines(path: Path, n: int) -> list[str]:

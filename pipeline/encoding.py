@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from pipeline.manifest.encoder import EncoderManifest
-from pipeline.store import Entry, Receipt, Store
+from pipeline.manifest.encoder import EncoderManifest, PackageModel
+from pipeline.store import Entry, Receipt, Store, code_hash, stage_key
 from pipeline.weights import EncoderIdentity, identify
 
 Encoders = Mapping[str, tuple[EncoderManifest, Path]]
@@ -97,12 +97,24 @@ def encode_step(
             opened = open_encoder(manifest, home, shard=number, cache=_cache(context))
             return encode(path, out, opened, partial(context.encoded, corpus))
 
-        return context.entry("encode", "pipeline.encode", identity.address(), [pool.files[path.name]["sha256"]], work)
+        key = vectors_key(manifest, identity, pool.files[path.name]["sha256"])
+        return context.store.entry("encode", key, work, rehearsal=context.rehearsal)
 
     if context.rehearsal and not pool.files:  # not made yet, so nobody knows its shards
-        return [context.entry("encode", "pipeline.encode", identity.address(), [pool.key], lambda _: {})]
+        return [context.store.entry("encode", vectors_key(manifest, identity, pool.key), lambda _: {}, rehearsal=True)]
     with ThreadPoolExecutor(1 if context.rehearsal else _devices()) as devices:
         return list(devices.map(shard, range(len(pool.files))))
+
+
+def vectors_key(manifest: EncoderManifest, identity: EncoderIdentity, shard: str) -> str:
+    """The address of the vectors of a pool shard, given its sha256.
+
+    Vectors are the dearest thing a build makes, so they hang on what decides them alone: the model, how its batches are
+    made and rounded, and the texts; not on the rest of this room, nor on the libraries that wrote the pool.
+    """
+    kind = "nano" if isinstance(manifest.source, PackageModel) else "model"
+    told = {**identity.address(), "code": code_hash(f"pipeline.encode.{kind}")}
+    return stage_key("encode", "pipeline.encode.stage", told, [shard], libraries=())
 
 
 def _devices() -> int:

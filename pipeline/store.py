@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from filelock import FileLock
 
@@ -53,13 +53,16 @@ class Entry:
         return sorted(self.path.glob(pattern))
 
 
-def stage_key(stage: str, module: str, config: object, inputs: Sequence[str]) -> str:
-    """The address of an output: sha256 over all that decides its bytes.
+def stage_key(
+    stage: str, module: str, config: object, inputs: Sequence[str], libraries: Sequence[str] = BYTE_DECIDING
+) -> str:
+    """The address of an output: sha256 over all that decides its bytes, the versions of `libraries` included.
 
     >>> stage_key("quality", "pipeline.errors", {"a": 1}, ["x"]) == stage_key("quality", "pipeline.errors", {"a": 1}, ["x"])
     True
     """
-    told = [stage, code_hash(module), library_versions(), config, list(inputs)]
+    versions = {name: version for name, version in library_versions().items() if name in libraries}
+    told = [stage, code_hash(module), versions, config, list(inputs)]
     return hashlib.sha256(canonical_json(told)).hexdigest()[:32]
 
 
@@ -75,9 +78,16 @@ def library_versions() -> dict[str, str]:
 
 @cache
 def code_hash(module: str) -> str:
-    """sha256 of a module and of every `pipeline` module it imports, comments and docstrings left out.
+    """sha256 of the code that an output comes from: see `modules_behind`."""
+    return hashlib.sha256(canonical_json(modules_behind(module))).hexdigest()
 
-    `pipeline.errors` is left out as well: the wording of a message decides no byte of an output.
+
+def modules_behind(module: str) -> dict[str, str]:
+    """A module and every `pipeline` module it imports, with the sha256 of each, comments and docstrings left out.
+
+    What decides no byte of an output is left out: `pipeline.errors`, as the wording of a message does not; imports that
+    only a type checker sees; and the `__init__` of a package around an imported module, where it does no more than hand on
+    names. So a module that imports little is not made anew because of its neighbours.
     """
     todo, seen = [module], dict[str, str]()
     with _PARSING:
@@ -86,25 +96,48 @@ def code_hash(module: str) -> str:
             if name in seen or name in ("pipeline", "pipeline.errors"):
                 continue
             if (read := _read_module(name)) is not None:
-                seen[name] = read[0]
-                todo += [name.rpartition(".")[0], *read[1]]
-    return hashlib.sha256(canonical_json(seen)).hexdigest()
+                seen[name] = read.digest
+                package = _read_module(name.rpartition(".")[0])
+                todo += read.imports if package is None or package.hands_on else [*read.imports, package.name]
+    return seen
+
+
+class _Read(NamedTuple):
+    """A module: its sha256, the names it imports, and whether there is nothing else in it."""
+
+    name: str
+    digest: str
+    imports: list[str]
+    hands_on: bool
 
 
 @cache
-def _read_module(module: str) -> tuple[str, list[str]] | None:
-    """sha256 of what a module says, and the names it imports; None for what is no module of this package."""
+def _read_module(module: str) -> _Read | None:
+    """None for what is no module of this package."""
     path = _source_of(module)
     if path is None:
         return None
     tree = ast.parse(path.read_bytes())
+    tree.body = [node for node in tree.body if not _for_type_checkers(node)]
     imports: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module:
             imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Import):
             imports += [alias.name for alias in node.names]
-    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), imports
+    plain = _without_docstrings(tree)
+    digest = hashlib.sha256(ast.dump(plain).encode()).hexdigest()
+    return _Read(module, digest, imports, all(_hands_on(node) for node in plain.body))
+
+
+def _for_type_checkers(node: ast.stmt) -> bool:
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+
+
+def _hands_on(node: ast.stmt) -> bool:
+    """An import, or a list of names."""
+    named = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]
+    return named or isinstance(node, ast.Import | ast.ImportFrom)
 
 
 def _source_of(module: str) -> Path | None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import importlib.util
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.finished import ngrams
+from pipeline.encode import nearest
 from pipeline.mine import search
 from pipeline.mine.csr import Csr
 from pipeline.mine.search import Search, Veto, Wanted
 from pipeline.mine.side import Side
+
+TORCH = importlib.util.find_spec("torch") is not None
 
 
 class Matrix:
@@ -21,8 +27,8 @@ class Matrix:
         return self.rows[ids].astype(np.float32)
 
 
-def side(rows: np.ndarray, *, hold: bool) -> Side:
-    return Side(Matrix(rows), np.arange(len(rows)), rows.shape[1], hold=hold)
+def side(rows: np.ndarray, *, hold: bool, device: str | None = None) -> Side:
+    return Side(Matrix(rows), np.arange(len(rows)), rows.shape[1], hold=hold, device=device)
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -67,9 +73,10 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
     keep, eligible = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 8))
     second = None
     veto = None
+    device = data.draw(st.sampled_from([None, "cpu"])) if TORCH else None
     if data.draw(st.booleans()):
         second = (unit(draw.standard_normal((n, 6))), unit(draw.standard_normal((m, 6))), draw.uniform(-0.2, 0.8, n))
-        veto = Veto(side(second[0], hold=False), side(second[1], hold=True), second[2])
+        veto = Veto(side(second[0], hold=False), side(second[1], hold=True, device=device), second[2])
     hold = data.draw(st.booleans())
     counts = [len(x) for x in limits]
     wanted = Wanted(
@@ -84,9 +91,36 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
         n,
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(search, "COLUMNS", data.draw(st.sampled_from([7, 64, 4096])))
-        found = Search(side(c, hold=hold), wanted, veto)(side(q, hold=False), np.arange(n), bans)
+        columns = data.draw(st.sampled_from([7, 64, 4096]))
+        patch.setattr(search, "COLUMNS", columns)
+        patch.setattr(nearest, "COLUMNS", columns)
+        patch.setattr(nearest, "TILE", data.draw(st.sampled_from([4, 128])))
+        found = Search(side(c, hold=hold, device=device), wanted, veto)(side(q, hold=False), np.arange(n), bans)
     assert listed(found, n) == brute(q, c, banned, keep, eligible, limits, second)
+
+
+@pytest.mark.skipif(not TORCH, reason="torch is not installed")
+@pytest.mark.parametrize("resident", [True, False])
+def test_torch_finds_what_numpy_finds(resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors of texts, many alike: over several blocks, with several limits a text, bans, and lists that overflow."""
+    monkeypatch.setattr(nearest, "COLUMNS", 1 << 10)
+    monkeypatch.setattr(nearest, "_free", lambda _: np.inf if resident else 0.0)
+    draw = np.random.default_rng(3)
+    stems = ["".join(chr(0x4E00 + c) for c in draw.integers(0, 60, 5)) for _ in range(400)]
+    c = ngrams(
+        [f"{a}{stem}{b}" for stem in stems for a, b in (("", "吗"), ("请问", ""), ("", "怎么办"), ("关于", "的事"))]
+    )
+    q = ngrams(stems[:300])
+    limits = np.sort(draw.uniform(0.1, 0.9, (300, 2)), axis=1)
+    wanted = Wanted(40, 7, np.arange(0, 601, 2), limits.ravel())
+    bans = Csr.of(draw.integers(0, 300, 4000), draw.integers(0, len(c), 4000), 300)
+    numpys, torchs = (
+        Search(side(c, hold=True, device=device), wanted)(side(q, hold=False), np.arange(300), bans)
+        for device in (None, "cpu")
+    )
+    assert listed(torchs, 300) == listed(numpys, 300)
+    behind = torchs.ranks > 40
+    assert behind.any() and torchs.ranks.max() > 500
 
 
 def test_signs_find_nearly_all_of_dense_vectors_and_every_eligible_one_there_is() -> None:

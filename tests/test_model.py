@@ -16,9 +16,10 @@ import pytest
 from tiny_model import letters, manifest, tiny_model
 
 from pipeline.encode import Encoded, Vectors, encode, identify, open_encoder
+from pipeline.encoding import vectors_key
 from pipeline.errors import CurationError, FormatError, SourceError
 from pipeline.record import POOL_SCHEMA
-from pipeline.store import Store, stage_key
+from pipeline.store import Store
 
 torch = pytest.importorskip("torch")
 sentence_transformers = pytest.importorskip("sentence_transformers")
@@ -153,7 +154,7 @@ def test_out_of_memory_halves_the_budget_and_goes_on(models: Path, monkeypatch: 
 def stored(store: Store, folder: Path, shard: Path) -> npt.NDArray[np.float32]:
     """Vectors as a build keeps them: under a key that names what `identify` tells."""
     told = manifest(folder)
-    key = stage_key("encode", "pipeline.encode", identify(told, folder.parent).address(), ["shard"])
+    key = vectors_key(told, identify(told, folder.parent), "shard")
     entry = store.run("encode", key, lambda out: encode(shard, out, open_encoder(told, folder.parent, device="cpu")))
     return Vectors.open([entry.path / "vectors.npy"]).take(np.arange(entry.receipt["texts"]))
 

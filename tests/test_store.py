@@ -134,6 +134,39 @@ def test_the_key_follows_code_but_not_comments(tmp_path: Path, monkeypatch: pyte
     store_module._read_module.cache_clear()
 
 
+def test_a_neighbour_is_no_reason_to_make_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    room = tmp_path / "pipeline" / "room"
+    room.mkdir(parents=True)
+    monkeypatch.setattr(store_module, "__file__", str(tmp_path / "pipeline" / "store.py"))
+
+    def behind(**modules: str) -> set[str]:
+        written = {"__init__": "from pipeline.room.neighbour import g\n__all__ = ['g']\n", "neighbour": "g = 1\n"}
+        for name, content in (written | {"kinds": "T = int\n"} | modules).items():
+            (room / f"{name}.py").write_text(content)
+        store_module._read_module.cache_clear()
+        return set(store_module.modules_behind("pipeline.room.stage"))
+
+    alone = {"pipeline.room.stage"}
+    assert behind(stage="x = 1\n") == alone
+    typed = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from pipeline.room.kinds import T\n"
+    assert behind(stage=typed) == alone
+    assert behind(stage="def f():\n    from pipeline.room.kinds import T\n") == alone | {"pipeline.room.kinds"}
+    whole = alone | {"pipeline.room", "pipeline.room.neighbour"}
+    assert behind(stage="from pipeline.room import g\n") == whole
+    # A package that does something when it is imported may change what its modules do.
+    assert behind(stage="x = 1\n", __init__="from pipeline.room.neighbour import g\ng.limit = 2\n") == whole
+    store_module._read_module.cache_clear()
+
+
+def test_vectors_hang_on_what_decides_them_alone() -> None:
+    room = "pipeline.encode."
+    shared = {room + "stage", room + "encoder"}
+    found = [store_module.modules_behind(room + name) for name in ("stage", "nano", "model")]
+    assert found[0].keys() == shared
+    assert found[1].keys() == {room + "nano", room + "encoder"}
+    assert found[2].keys() == {room + "model", room + "batches", room + "encoder"}
+
+
 def test_the_key_follows_every_part() -> None:
     base = stage_key("s", "pipeline.errors", {"a": 1}, ["x", "y"])
     others = [
@@ -141,8 +174,9 @@ def test_the_key_follows_every_part() -> None:
         stage_key("s", "pipeline.record", {"a": 1}, ["x", "y"]),
         stage_key("s", "pipeline.errors", {"a": 2}, ["x", "y"]),
         stage_key("s", "pipeline.errors", {"a": 1}, ["y", "x"]),
+        stage_key("s", "pipeline.errors", {"a": 1}, ["x", "y"], libraries=["polars"]),
     ]
-    assert len({base, *others}) == 5
+    assert len({base, *others}) == 6
     assert base == stage_key("s", "pipeline.errors", {"a": 1}, ["x", "y"])
 
 

@@ -10,7 +10,8 @@ torch is imported only when a model is opened.
 from __future__ import annotations
 
 from pipeline.encode.device import device_of, gpus
-from pipeline.encode.encoder import Encoded, Encoder, open_encoder
+from pipeline.encode.encoder import Encoded, Encoder
+from pipeline.encode.opening import open_encoder
 from pipeline.encode.pool import PoolIndex, pool
 from pipeline.encode.stage import Progress, encode
 from pipeline.encode.vectors import Vectors

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from pipeline.encode.tensors import products, put
 from pipeline.encode.vectors import Vectors
 
 Floats = npt.NDArray[np.float32]
@@ -47,7 +48,7 @@ class Candidates:
     def __init__(self, vectors: Vectors, ids: Ids, device: str) -> None:
         self._vectors, self._ids, self._device = vectors, ids, device
         self._slack = slack(vectors.dimension, device)
-        self._there: Any = _moved(vectors, ids, device) if device.startswith("cuda") else None
+        self._there: Any = put(vectors, ids, vectors.dimension, device) if device.startswith("cuda") else None
 
     def count_above(self, queries: Floats, of: Ids, scores: npt.NDArray[np.float64]) -> Ids:
         """int64 [n]: how many candidates have a cosine with queries[of[i]] that is greater than scores[i], exactly.
@@ -91,16 +92,6 @@ def _count(
                 above[i] += cosine > scores[i]
 
 
-def _moved(vectors: Vectors, ids: Ids, device: str) -> Any:
-    import torch
-
-    there = torch.empty((len(ids), vectors.dimension), dtype=torch.float16, device=device)
-    for start in range(0, len(ids), _EXACT_ROWS):
-        rows = vectors.take(ids[start : start + _EXACT_ROWS]).astype(np.float16)
-        there[start : start + len(rows)] = torch.from_numpy(rows).to(device)
-    return there
-
-
 def count_on_device(there: Any, queries: Floats, of: Ids, scores: npt.NDArray[np.float64], slack: float) -> Ids:
     """As `Candidates.count_above`, in torch: there is float16 [candidates, dimension] on its device."""
     import torch
@@ -111,13 +102,10 @@ def count_on_device(there: Any, queries: Floats, of: Ids, scores: npt.NDArray[np
     above = torch.zeros(len(of), dtype=torch.int64, device=device)
     for start in range(0, len(there), BLOCK_ROWS):
         block = there[start : start + BLOCK_ROWS]
-        # On a GPU float16 goes in and float32 comes out, nothing is rounded in between.
-        cuda = device.type == "cuda"
-        products = torch.mm(asked, block.T, out_dtype=torch.float32) if cuda else asked.float() @ block.float().T
-        products = products[rows].double()
-        clear = products > (exactly + slack)[:, None]
+        cosines = products(asked, block)[rows].double()
+        clear = cosines > (exactly + slack)[:, None]
         above += clear.sum(1)
-        pair, column = ((products >= (exactly - slack)[:, None]) & ~clear).nonzero(as_tuple=True)
+        pair, column = ((cosines >= (exactly - slack)[:, None]) & ~clear).nonzero(as_tuple=True)
         for first in range(0, len(pair), _EXACT_ROWS):
             part = slice(first, first + _EXACT_ROWS)
             one, other = asked[rows[pair[part]]].double(), block[column[part]].double()

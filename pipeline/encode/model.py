@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,10 @@ from sentence_transformers.base.modules import Transformer
 from pipeline.encode.batches import Chunk, Rows, estimated, limited, tokenized
 from pipeline.encode.encoder import Encoded, Heard
 from pipeline.errors import CurationError, SourceError
-from pipeline.manifest.encoder import EncoderManifest
-from pipeline.weights import EncoderIdentity
+
+if TYPE_CHECKING:
+    from pipeline.manifest.encoder import EncoderManifest
+    from pipeline.weights import EncoderIdentity
 
 #: Tokens of a batch. More fill a GPU no better; on a CPU fewer stay in its caches.
 BUDGET = {"cuda": 65_536, "cpu": 4_096}

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.encode.encoder import Encoded, Heard
 from pipeline.errors import SourceError
-from pipeline.manifest.encoder import EncoderManifest
-from pipeline.weights import EncoderIdentity
+
+if TYPE_CHECKING:
+    from pipeline.manifest.encoder import EncoderManifest
+    from pipeline.weights import EncoderIdentity
 
 #: The prompts the engine puts before a text itself; there are no others.
 PROMPTS = {"query: ": True, "passage: ": False}

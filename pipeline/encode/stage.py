@@ -6,13 +6,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
 
 from pipeline.encode.encoder import Encoded, Encoder
 from pipeline.errors import FormatError
-from pipeline.store import Receipt
+
+if TYPE_CHECKING:
+    from pipeline.store import Receipt
 
 
 @dataclass(frozen=True)

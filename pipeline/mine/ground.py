@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
+from pipeline.encode.device import device_of, gpus
 from pipeline.encode.vectors import Vectors
 from pipeline.errors import FormatError
 from pipeline.mine import corpus as of_corpus
@@ -94,11 +95,13 @@ class Ground(NamedTuple):
             names.group[np.unique(np.concatenate([ids, given_ids]))],
         )
         vectors = _open([path for given in inputs for path in given.vectors], pool)
+        # Corpora are mined side by side: each on a GPU of its own, where there are several.
+        device = device_of(list(known).index(inputs[0].corpus)) if gpus() and inputs else None
         second = None
         if all(paths is not None for paths in veto) and veto:
             other = _open([path for paths in veto for path in paths or ()], pool)
-            second = other, Side(other, ids, other.dimension, hold=True)
-        near = Side(vectors, ids, vectors.dimension, hold=True)
+            second = other, Side(other, ids, other.dimension, hold=True, device=device)
+        near = Side(vectors, ids, vectors.dimension, hold=True, device=device)
         everything = Side(vectors, np.arange(len(pool)), vectors.dimension)
         return cls(inputs, names, records, labelled, offers, ids, bans, everything, near, second)
 

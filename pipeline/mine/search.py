@@ -5,7 +5,9 @@ product while it lies in the cache, and hands what is left to one list a row. A 
 again in float64, and ordered by that, ties by id: so the result does not depend on blocks, threads or the BLAS. Where a
 float32 rounding error could have kept a candidate out, that text is searched again in float64, slowly; it is rare.
 
-The list of eligible ones works alongside: the texts whose first `keep` hold too few get theirs in the same pass.
+The list of eligible ones works alongside: the texts whose first `keep` hold too few get theirs in the same pass. On a GPU
+the products and lists are torch's (`pipeline.encode.nearest`), the eligible ones take a second pass over those texts alone,
+and the result is the same to the last bit.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pipeline.encode.nearest import Barred
 from pipeline.mine import kernels
 from pipeline.mine.csr import Bools, Csr, Ints
 from pipeline.mine.findings import NONE, Nearest, Packed, Part, Scores, lines, pack, together, unpack
@@ -75,7 +78,8 @@ class Search:
                 at_row = np.repeat(unsure, np.diff(again.offsets))
                 parts.append(Part(at_row, again.ranks, again.at, again.scores))
         else:
-            parts, unsure = self._by_products(left, rows, bans, owner, limits)
+            search = self._by_products if self.candidates.there is None else self._on_device
+            parts, unsure = search(left, rows, bans, owner, limits)
             parts += [self._slowly(left, rows, bans, int(i), limits[owner == i]) for i in unsure]
         return together(rows, parts, len(unsure))
 
@@ -91,9 +95,44 @@ class Search:
                 in_blocks(n, lambda a, b: kernels.strike_above(scores, second, most, a, b), CHUNK)  # noqa: B023
             taking.block(first, scores)
         best, sure = self._best(left, rows, *taking.best())
-        eligible, sure_too = self._eligible(left, rows, owner, limits, taking)
+        eligible, sure_too = self._eligible(left, rows, owner, limits, *taking.best_below(), taking.above)
         sure[owner[~sure_too]] = False
         return [part.where(sure[part.row]) for part in (best, eligible)], np.flatnonzero(~sure)
+
+    def _on_device(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
+        there = self.candidates.there
+        assert there is not None
+        found = there.best(left, self.wanted.keep + SLACK, bans.offsets, bans.items, barred=self._barred(rows))
+        best, sure = self._best(left, rows, found.at, found.worst)
+        parts = [best]
+        held = np.bincount(best.row, minlength=len(rows))
+        lists = Csr.sorted(best.row, np.arange(len(best.row)), len(rows))
+        of, at = lists.rows(owner)
+        within = np.bincount(of[best.scores[at] <= limits[of]], minlength=len(owner))
+        # Where the first `keep` are not all there is and too few of them are eligible, others stand behind.
+        short = np.flatnonzero((within < self.wanted.eligible) & (held[owner] == self.wanted.keep))
+        for some in (short[lo : lo + ROWS] for lo in range(0, len(short), ROWS)):
+            row, up_to = owner[some], limits[some]
+            these = _rows_of(bans, row)
+            low = there.best(
+                left[row],
+                self.wanted.eligible + SLACK_ELIGIBLE,
+                these.offsets,
+                these.items,
+                reach=(up_to + self._error).astype(np.float32),
+                barred=self._barred(rows[row]),
+            )
+            part, sure_too = self._eligible(left, rows, row, up_to, low.at, low.worst, low.above)
+            sure[row[~sure_too]] = False
+            parts.append(part)
+        return [part.where(sure[part.row]) for part in parts], np.flatnonzero(~sure)
+
+    def _barred(self, rows: Ints) -> Barred | None:
+        if self.veto is None:
+            return None
+        assert self.veto.candidates.there is not None
+        limits = (self.veto.limits[rows] + self._error).astype(np.float32)
+        return Barred(self.veto.candidates.there, self.veto.queries.take(rows), limits)
 
     def _by_signs(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
         n, keep = len(rows), self.wanted.keep
@@ -123,8 +162,11 @@ class Search:
 
     @property
     def _error(self) -> float:
-        """How far a float32 product of two rows of length 1 may lie from the truth, and from its own rounding."""
-        return (self.candidates.dimension + 8) * 2.0**-24 * 1.01
+        """How far a float32 product of two rows of length 1 may lie from the truth, and from its own rounding.
+
+        A GPU adds in its own order and cuts off where a CPU rounds.
+        """
+        return (self.candidates.dimension + 8) * 2.0**-24 * (1.01 if self.candidates.there is None else 4)
 
     def _products(self, left: Matrix, side: Side) -> Iterator[tuple[int, Scores]]:
         room = np.empty(len(left) * min(COLUMNS, max(len(side), 1)), np.float32)
@@ -150,15 +192,16 @@ class Search:
         part = lines((at >= 0) & (np.arange(at.shape[1]) < keep), scores, at)
         return part, self._surely(worst, last)
 
-    def _eligible(self, left: Matrix, rows: Ints, owner: Ints, limits: Limits, taking: _Taking) -> tuple[Part, Bools]:
+    def _eligible(
+        self, left: Matrix, rows: Ints, owner: Ints, limits: Limits, at: Ints, worst: Scores, above: Ints
+    ) -> tuple[Part, Bools]:
         """Those up to the limit that stand behind the first `keep`."""
-        at, worst = taking.best_below()
         scores, at = unpack(self._ordered(left, rows, owner, at))
         found = at >= 0
         over = (found & (scores > limits[:, None])).sum(axis=1)[:, None]
         column = np.arange(at.shape[1])
         end = over + self.wanted.eligible
-        ranks = (taking.above[:, None] + column + 1).astype(np.int32)
+        ranks = (above[:, None] + column + 1).astype(np.int32)
         where = np.minimum(end - 1, at.shape[1] - 1)
         full = (np.take_along_axis(at, where, 1)[:, 0] >= 0) & (end[:, 0] <= at.shape[1])
         last = np.where(full, np.take_along_axis(scores, where, 1)[:, 0], -np.inf)

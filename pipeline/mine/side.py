@@ -1,12 +1,14 @@
-"""Queries and candidates: rows of the vectors in an order of their own, in memory where they fit."""
+"""Queries and candidates: rows of the vectors in an order of their own, in memory where they fit, or on a GPU."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.encode.nearest import Nearest
+from pipeline.encode.tensors import Rows
 from pipeline.mine import kernels
 from pipeline.mine.csr import Ints
 from pipeline.mine.findings import Scores
@@ -24,14 +26,8 @@ HELD_BYTES = 2 << 30
 _GATHERED = 1 << 25
 
 
-class Rows(Protocol):
-    """What is searched for or among: `pipeline.encode.Vectors`."""
-
-    def take(self, ids: Ints, /) -> Matrix: ...
-
-
 class Side:
-    """Some rows of the vectors, in an order of their own.
+    """Some rows of the vectors, in an order of their own. With `device` they lie there, to be searched by torch.
 
     >>> class Eye:
     ...     def take(self, ids): return np.eye(4, dtype=np.float32)[ids]
@@ -39,10 +35,19 @@ class Side:
     [[0.0, 1.0, 0.0, 0.0]]
     """
 
-    def __init__(self, vectors: Rows, ids: npt.NDArray[Any], dimension: int, *, hold: bool = False) -> None:
+    def __init__(
+        self,
+        vectors: Rows,
+        ids: npt.NDArray[Any],
+        dimension: int,
+        *,
+        hold: bool = False,
+        device: str | None = None,
+    ) -> None:
         self._vectors, self.ids, self.dimension = vectors, ids.astype(np.int64), dimension
+        self.there = Nearest(vectors, self.ids, dimension, device) if device else None
         fits = 4 * len(ids) * dimension <= HELD_BYTES
-        self._held = self._gathered() if hold and fits else None
+        self._held = self._gathered() if hold and fits and not device else None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -68,6 +73,8 @@ class Side:
 
     def cosines(self, left: Matrix, at: Ints) -> Scores:
         """float32 [n, m]: row i of `left` with each of this side's rows `at[i]`, summed in float64; 0 where `at` < 0."""
+        if self.there is not None:
+            return self.there.cosines(left, at)
         out = np.empty(at.shape, np.float32)
         if not len(self):
             out[:] = 0

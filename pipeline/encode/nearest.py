@@ -1,0 +1,203 @@
+"""The nearest of many rows on a GPU, in plain torch; the same on any device that torch has.
+
+A block of queries meets a block of rows in one float16 product with float32 sums. One pass over the product writes the
+greatest score of every tile of 128 columns; only tiles that hold something better than the worst of a query's list so far
+are looked into, and those are few once the lists are full. What comes out is what a float32 product can tell: a list that
+holds the best and some more, and a score that nothing left out exceeds. Exact scores settle the rest (`cosines`).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.encode.tensors import Rows, products, put
+
+Matrix = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
+
+TILE = 128
+#: Rows that meet a block of queries at a time: with 1,024 queries 256 MiB of scores.
+COLUMNS = 1 << 16
+#: Numbers gathered at a time for exact scores: 512 MiB of float64.
+_GATHERED = 1 << 26
+#: Rows stay on the device up to this share of its free memory; else they are sent again for every block of queries.
+_SHARE = 0.6
+
+
+class Best(NamedTuple):
+    """Of each query: places `at` (int64 [n, size], in no order, -1 where there are fewer); `worst`, the score that none
+    left out exceeds; `above`, how many lie above its reach."""
+
+    at: Ids
+    worst: Scores
+    above: Ids
+
+
+class Barred(NamedTuple):
+    """Another encoder's rows and queries, and the score above which it bars a row."""
+
+    rows: Nearest
+    queries: Matrix
+    limits: Scores
+
+
+class Nearest:
+    """Rows to be searched, on a device.
+
+    >>> class Eye:
+    ...     def take(self, ids): return np.eye(4, dtype=np.float32)[ids]
+    >>> rows = Nearest(Eye(), np.arange(4), 4, "cpu")
+    >>> rows.best(np.eye(4, dtype=np.float32)[[2]], 1, np.array([0, 0]), np.zeros(0, np.int64)).at.tolist()
+    [[2]]
+    """
+
+    def __init__(self, vectors: Rows, ids: Ids, dimension: int, device: str, *, resident: bool | None = None) -> None:
+        self._vectors, self._ids, self._device = vectors, ids, device
+        fits = 2 * len(ids) * dimension <= _SHARE * _free(device) if resident is None else resident
+        self._there = put(vectors, ids, dimension, device) if fits else None
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def best(
+        self,
+        queries: Matrix,
+        size: int,
+        offsets: Ids,
+        items: Ids,
+        *,
+        reach: Scores | None = None,
+        barred: Barred | None = None,
+    ) -> Best:
+        """The best `size` of each query, or of those up to its `reach`.
+
+        queries: float32 [n, dimension], float16 by value. offsets, items: the places banned for query i are
+        `items[offsets[i]:offsets[i + 1]]`.
+        """
+        import torch
+
+        device = self._device
+        taken = _Taken(len(queries), size, device)
+        above = torch.zeros(len(queries), dtype=torch.int64, device=device)
+        asked, other = _half(queries, device), None if barred is None else _half(barred.queries, device)
+        most = None if barred is None else torch.from_numpy(barred.limits).to(device)[:, None]
+        up_to = None if reach is None else torch.from_numpy(reach).to(device)[:, None]
+        order = np.argsort(items, kind="stable")
+        places, owners = items[order], np.repeat(np.arange(len(queries)), np.diff(offsets))[order]
+        for first in range(0, len(self), COLUMNS):
+            scores = products(asked, self._block(first))
+            lo, hi = np.searchsorted(places, [first, first + scores.shape[1]])
+            struck = (torch.from_numpy(part[lo:hi]).to(device) for part in (owners, places - first))
+            scores[tuple(struck)] = -torch.inf
+            if barred is not None:
+                scores.masked_fill_(products(other, barred.rows._block(first)) > most, -torch.inf)
+            if up_to is not None:
+                over = scores > up_to
+                above += over.sum(1)
+                scores.masked_fill_(over, -torch.inf)
+            taken.block(first, scores)
+        at, worst = taken.best()
+        return Best(at, worst, above.cpu().numpy())
+
+    def cosines(self, left: Matrix, at: Ids) -> Scores:
+        """float32 [n, m]: row i of `left` with each of the rows `at[i]`, exact and rounded once; 0 where `at` < 0."""
+        import torch
+
+        out = np.zeros(at.shape, np.float32)
+        if not at.size or not len(self):
+            return out
+        step = max(1, _GATHERED // (at.shape[1] * left.shape[1]))
+        for lo in range(0, len(at), step):
+            some = np.maximum(at[lo : lo + step], 0)
+            if self._there is None:
+                rows = torch.from_numpy(self._vectors.take(self._ids[some.ravel()])).to(self._device)
+                rows = rows.view(*some.shape, left.shape[1])
+            else:
+                rows = self._there[torch.from_numpy(some).to(self._device)]
+            one = torch.from_numpy(left[lo : lo + step]).to(self._device).double()
+            # Float64 holds every such sum exactly, so its order does not matter. Adding zero makes -0.0 plain.
+            told = torch.bmm(rows.double(), one[:, :, None])[:, :, 0].float() + 0.0
+            out[lo : lo + step] = told.cpu().numpy()
+        out[at < 0] = 0
+        return out
+
+    def _block(self, first: int) -> Any:
+        if self._there is not None:
+            return self._there[first : first + COLUMNS]
+        return _half(self._vectors.take(self._ids[first : first + COLUMNS]), self._device)
+
+
+class _Taken:
+    """Lists of the best so far, as triples of row, score and place that are cut to `size` a row now and then."""
+
+    def __init__(self, n: int, size: int, device: str) -> None:
+        import torch
+
+        self._n, self._size = n, size
+        self._row, self._at = (torch.zeros(0, dtype=torch.int64, device=device) for _ in range(2))
+        self._score = torch.zeros(0, dtype=torch.float32, device=device)
+        self._worst = torch.full((n,), -torch.inf, device=device)
+
+    def block(self, first: int, scores: Any) -> None:
+        """Take what is better than the worst of its list; scores: float32 [n, width], the first of place `first`."""
+        import torch
+
+        n, width = scores.shape
+        scores = torch.nn.functional.pad(scores, (0, -width % TILE), value=-torch.inf)
+        scores = scores.view(n, scores.shape[1] // TILE, TILE)
+        tiles = scores.amax(2)
+        # As many tiles hold one as good each, so what lies below the last of them is out.
+        known = tiles if tiles.shape[1] >= self._size else scores.view(n, -1)
+        if known.shape[1] >= self._size:
+            last = known.topk(self._size, dim=1).values[:, -1]
+            self._worst = torch.maximum(self._worst, torch.nextafter(last, torch.full_like(last, -torch.inf)))
+        row, tile = (tiles > self._worst[:, None]).nonzero(as_tuple=True)
+        inside = scores[row, tile]
+        which, column = (inside > self._worst[row, None]).nonzero(as_tuple=True)
+        self._row = torch.cat([self._row, row[which]])
+        self._score = torch.cat([self._score, inside[which, column]])
+        self._at = torch.cat([self._at, first + tile[which] * TILE + column])
+        if len(self._row) > 4 * n * self._size:
+            self._cut()
+
+    def best(self) -> tuple[Ids, Scores]:
+        """The lists, and the worst of each."""
+        import torch
+
+        places = self._cut()
+        at = torch.full((self._n, self._size), -1, dtype=torch.int64, device=self._at.device)
+        at[self._row, places] = self._at
+        return at.cpu().numpy(), self._worst.cpu().numpy()
+
+    def _cut(self) -> Any:
+        """Cut every list to `size`; the place of each triple in its list."""
+        import torch
+
+        order = torch.argsort(self._score, descending=True, stable=True)
+        order = order[torch.argsort(self._row[order], stable=True)]
+        row = self._row[order]
+        ends = torch.cumsum(torch.bincount(row, minlength=self._n), 0)
+        starts = torch.cat([ends.new_zeros(1), ends[:-1]])
+        places = torch.arange(len(row), device=row.device) - starts[row]
+        score = self._score[order]
+        last = places == self._size - 1
+        self._worst[row[last]] = torch.maximum(self._worst[row[last]], score[last])
+        stay = places < self._size
+        self._row, self._score, self._at = row[stay], score[stay], self._at[order][stay]
+        return places[stay]
+
+
+def _half(rows: Matrix, device: str) -> Any:
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(rows)).to(device, torch.float16)
+
+
+def _free(device: str) -> float:
+    import torch
+
+    return float(torch.cuda.mem_get_info(device)[0]) if device.startswith("cuda") else np.inf
