@@ -37,24 +37,31 @@ class Encoder(Protocol):
     dimension: int
 
     def encode(self, texts: Sequence[str], document: bool, listen: Heard | None = None) -> npt.NDArray[np.float32]:
-        """float32 [len(texts), dimension], each row of length 1, or 0 where the model finds nothing in a text.
+        """float32 [len(texts), dimension], each row of length 1 (or 0 where the model finds nothing in a text), if not raw.
 
         document: encoded as a `text_pos`, where the prompts of the two sides differ. `listen` hears every batch.
         """
         ...
 
 
-_OPENED: dict[tuple[str, str, str], Encoder] = {}
+_OPENED: dict[tuple[str, str, str, bool], Encoder] = {}
 _OPENING = threading.Lock()
 
 
 def open_encoder(
-    manifest: EncoderManifest, home: Path, *, shard: int = 0, cache: Path | None = None, device: str | None = None
+    manifest: EncoderManifest,
+    home: Path,
+    *,
+    shard: int = 0,
+    cache: Path | None = None,
+    device: str | None = None,
+    raw: bool = False,
 ) -> Encoder:
     """Load an encoder, once per process and device.
 
     home: the folder of the manifest. shard: with several GPUs, shard n is encoded on GPU n modulo their number. cache:
-    as in `identify`. device: `cpu`, `cuda:1`; what `shard` says if None.
+    as in `identify`. device: `cpu`, `cuda:1`; what `shard` says if None. raw: vectors as the model's own modules leave
+    them, of whatever length: what a classifier is fitted on tells models apart by more than direction.
 
     Raises SourceError where the model is missing, or there is no library that can load it.
     """
@@ -62,7 +69,7 @@ def open_encoder(
     packaged = isinstance(manifest.source, PackageModel)
     wait_patiently()
     device = "cpu" if packaged else device or device_of(shard)
-    key = (manifest.name, repr(identity), device)
+    key = (manifest.name, repr(identity), device, raw)
     with _OPENING:
         if key not in _OPENED:
             if packaged:
@@ -75,5 +82,5 @@ def open_encoder(
                 except ImportError as error:
                     cause = f"{error.name} is not installed"
                     raise SourceError(f"encoder {manifest.name}", cause, "pip install 'm3e-pipeline[mine]'") from None
-                _OPENED[key] = ModelEncoder(manifest, identity, model_folder(manifest, home), device)
+                _OPENED[key] = ModelEncoder(manifest, identity, model_folder(manifest, home), device, raw=raw)
         return _OPENED[key]
