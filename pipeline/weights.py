@@ -180,11 +180,20 @@ def _any(name: str, patterns: tuple[str, ...]) -> bool:
 
 def _own_prompts(folder: Path) -> Prompts:
     """Those that sentence-transformers' `encode_query` and `encode_document` would take."""
-    told = _json(folder / "config_sentence_transformers.json")
-    named = {name: text for name, text in (told.get("prompts") or {}).items() if isinstance(text, str)}
-    usual = named.get(told.get("default_prompt_name") or "", "")
+    named, usual = _named_prompts(folder)
     document = next((named[n] for n in ("document", "passage", "corpus") if n in named), usual)
     return Prompts(text=named.get("query", usual), text_pos=document)
+
+
+def usual_prompt(folder: Path) -> str:
+    """What a model's own settings put before a text of which nothing else is said."""
+    return _named_prompts(folder)[1]
+
+
+def _named_prompts(folder: Path) -> tuple[dict[str, str], str]:
+    told = _json(folder / "config_sentence_transformers.json")
+    named = {name: text for name, text in (told.get("prompts") or {}).items() if isinstance(text, str)}
+    return named, named.get(told.get("default_prompt_name") or "", "")
 
 
 def _shape(folder: Path) -> tuple[int | None, str]:

@@ -30,7 +30,7 @@ class Encoder(Protocol):
     dimension: int
 
     def encode(self, texts: Sequence[str], document: bool, listen: Heard | None = None) -> npt.NDArray[np.float32]:
-        """float32 [len(texts), dimension], each row of length 1, or 0 where the model finds nothing in a text.
+        """float32 [len(texts), dimension], each row of length 1 (or 0 where the model finds nothing in a text), if not raw.
 
         document: encoded as a `text_pos`, where the prompts of the two sides differ. `listen` hears every batch.
         """

@@ -40,8 +40,10 @@ AHEAD = 2
 class ModelEncoder:
     """The `Encoder` over sentence-transformers; bf16 with SDPA or flash attention on CUDA, float32 on a CPU."""
 
-    def __init__(self, manifest: EncoderManifest, identity: EncoderIdentity, folder: Path, device: str) -> None:
-        self.name, self.weights = manifest.name, identity.weights
+    def __init__(
+        self, manifest: EncoderManifest, identity: EncoderIdentity, folder: Path, device: str, *, raw: bool = False
+    ) -> None:
+        self.name, self.weights, self._raw = manifest.name, identity.weights, raw
         self._device = torch.device(device)
         self._model = _load(manifest.name, folder, self._device)
         self._prompts = {False: identity.prompts.text, True: identity.prompts.text_pos}
@@ -102,13 +104,13 @@ class ModelEncoder:
                 todo.extendleft([batch[len(batch) // 2 :], batch[: len(batch) // 2]])
 
     def _forward(self, features: dict[str, Any]) -> torch.Tensor:
-        """float32 [rows, dimension] on the device, rows of length 1."""
+        """float32 [rows, dimension] on the device, rows of length 1 unless they are wanted raw."""
         there = {
             key: value.to(self._device, non_blocking=True) if isinstance(value, torch.Tensor) else value
             for key, value in features.items()
         }
         vectors = self._model(there)["sentence_embedding"].float()
-        return torch.nn.functional.normalize(vectors, dim=1)
+        return vectors if self._raw else torch.nn.functional.normalize(vectors, dim=1)
 
     def _chunk(self, texts: list[str], prompt: str) -> Chunk:
         if self._tokenizer is not None:

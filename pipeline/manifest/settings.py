@@ -15,6 +15,8 @@ from pipeline.manifest.corpus import Strict
 Action = Literal["drop", "flag", "off"]
 Ratio = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
+#: What a model can be evaluated on.
+Suite = Literal["cmteb", "mteb-zh", "code", "local"]
 
 
 class QualityConfig(Strict):
@@ -203,3 +205,10 @@ class TrainConfig(Strict):
             # A checkpoint between two points of the curve would lose the steps since the first of them.
             raise ValueError(f"save_every {self.save_every} is no multiple of log_every {self.log_every}")
         return self
+
+
+class EvaluateConfig(Strict):
+    """An evaluation: the tasks of a suite, or those of them that are named."""
+
+    suite: Suite
+    tasks: tuple[str, ...] = ()

@@ -29,22 +29,32 @@ class Base:
 
 
 def base_model(told: str, encoders: Mapping[str, tuple[EncoderManifest, Path]]) -> Base:
-    """What `--model` names: an encoder manifest, a folder of this machine, or a model on the Hub (`org/name`).
+    """What `--model` of a training names; see `named_model`.
 
-    A folder or Hub model that a manifest tells of has the terms given there, any other none that are known.
-
-    Raises UsageError where it is none of the three, or a model that cannot be trained.
+    Raises UsageError where it is no model, or one that cannot be trained.
 
     >>> base_model("org/name", {}).manifest.source.model
     'org/name'
+    """
+    found = named_model(told, encoders, f"--model {told}")
+    if isinstance(found.manifest.source, PackageModel):
+        cure = "give a sentence-transformers folder, or a model on the Hub"
+        raise UsageError(f"--model {told}", "its weights are of 4 bits and cannot be trained", cure)
+    return found
+
+
+def named_model(told: str, encoders: Mapping[str, tuple[EncoderManifest, Path]], place: str) -> Base:
+    """A model by what a user calls it: an encoder manifest, a folder of this machine, or a model on the Hub (`org/name`).
+
+    A folder or Hub model that a manifest tells of has the terms given there, any other none that are known. place: what
+    an error names.
+
+    Raises UsageError where it is none of the three.
     """
     found = encoders.get(told)
     if found is None:
         found = next((e for e in encoders.values() if _is(e, told)), None)
     if found is not None:
-        if isinstance(found[0].source, PackageModel):
-            cure = "give a sentence-transformers folder, or a model on the Hub"
-            raise UsageError(f"--model {told}", "its weights are of 4 bits and cannot be trained", cure)
         return Base(told, *found, has_terms=True)
     source: HubModel | LocalModel
     if Path(told).is_dir():
@@ -54,7 +64,7 @@ def base_model(told: str, encoders: Mapping[str, tuple[EncoderManifest, Path]]) 
     else:
         known = ", ".join(sorted(encoders)) or "none"
         cause = "there is no such folder, and no encoder of that name in the manifests"
-        raise UsageError(f"--model {told}", cause, f"give a folder, ORG/NAME on the Hub, or an encoder: {known}")
+        raise UsageError(place, cause, f"give a folder, ORG/NAME on the Hub, or an encoder: {known}")
     manifest = EncoderManifest(name="base", title=Path(told).name, source=source, licence=UNTOLD)
     return Base(told, manifest, Path(), has_terms=False)
 
