@@ -1,14 +1,16 @@
-"""Verbs that look at a build: explain, preview, report."""
+"""Verbs that look at a build: explain, preview, report, sql."""
 
 from __future__ import annotations
 
+import sys
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.table import Table
 
-from pipeline.cli.console import app, cut, out, say
+from pipeline.cli.console import AsJson, app, cut, err, out, say
 
 
 @app.command()
@@ -72,3 +74,30 @@ def report(folder: Annotated[Path, typer.Argument(help="A build folder.")]) -> N
     from pipeline.report.page import page_of
 
     say(page_of(open_build(folder)).resolve().as_uri())
+
+
+@app.command()
+def sql(
+    folder: Annotated[Path, typer.Argument(help="A build folder.")],
+    statement: Annotated[str, typer.Argument(help="One SELECT; none shows what there is to ask.")] = "",
+    n: Annotated[int, typer.Option("-n", min=1, help="Rows of the table that is shown.")] = 40,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="For spreadsheets: all rows, comma separated.")] = False,
+) -> None:
+    """Ask a build in SQL: data, labelled, ledger, evidence, edges, quarantine."""
+    from pipeline.report.answers import answer_table, tables_table, write_csv, write_json
+    from pipeline.report.opened import open_build
+    from pipeline.report.sql import answer, tables
+
+    build = open_build(folder)
+    if not statement:
+        out.print(tables_table(tables(build)))
+        return
+    with answer(build, statement) as told:
+        if as_json or as_csv:
+            (write_json if as_json else write_csv)(told, sys.stdout)
+            return
+        shown = list(islice(told.rows, n))
+        out.print(answer_table(told.columns, shown))
+        if next(told.rows, None) is not None:
+            say(f"There are more rows than {n}: -n shows more, --csv and --json give all.", err, "dim")
