@@ -17,6 +17,7 @@ import pyarrow as pa
 from pipeline.errors import CountError
 from pipeline.licence import RowTerms
 from pipeline.normalize import key_hash, match_key
+from pipeline.personal import Tally
 from pipeline.record import (
     DATA_SCHEMA,
     EVIDENCE_SCHEMA,
@@ -54,7 +55,7 @@ def assemble(
 
     `known_positives` are the classes shards of every corpus: their (text_key, pos_key) are the known positives that no
     negative may be, removed records included. Returns the counts, the licence mix of the kept records, and what each
-    sub-source gives.
+    sub-source gives, and the personal data in what is kept.
     """
     columns = pl.DataFrame(
         [(name, t.licence_id, t.commercial, t.redistribute, t.usable) for name, t in terms.items()],
@@ -65,6 +66,7 @@ def assemble(
     negatives = _negatives(given, known_positives, tombstones)
     mix: dict[str, int] = {}
     parts: dict[str, int] = {}
+    personal = Tally()
     with (
         ShardWriter(out, "train", DATA_SCHEMA) as data,
         ShardWriter(out, "ledger", LEDGER_SCHEMA, ONE_FILE) as ledger,
@@ -85,9 +87,11 @@ def assemble(
             ):
                 mix[f"{licence} ({use})"] = mix.get(f"{licence} ({use})", 0) + n
             _tally(kept, parts)
+            personal.add("records", kept["text"], kept["text_pos"], kept["text_neg"])
     number_shards(data.paths)
     receipt: Receipt = {"kept": data.rows, "removed": ledger.rows, "licences": dict(sorted(mix.items()))}
-    return receipt | {"sub_sources": dict(sorted(parts.items()))} | _labelled(given, columns, tombstones, out)
+    receipt |= {"sub_sources": dict(sorted(parts.items()))} | _labelled(given, columns, tombstones, out, personal)
+    return receipt | {"personal": personal.told()}
 
 
 def _groups(kept: pa.Table, keep: pl.Series) -> Iterator[pa.Table]:
@@ -192,7 +196,9 @@ def _negatives(
     return holders.join(singles, on=["class_id", "sub_source"], how="inner").select("record_id", "text_neg")
 
 
-def _labelled(given: AssembleInput, columns: pl.DataFrame, tombstones: frozenset[str], folder: Path) -> Receipt:
+def _labelled(
+    given: AssembleInput, columns: pl.DataFrame, tombstones: frozenset[str], folder: Path, personal: Tally
+) -> Receipt:
     """Labelled rows with their terms; a row goes for the first of: tombstone, contamination, a use class not wanted."""
     removed: dict[str, int] = {}
     parts: dict[str, int] = {}
@@ -218,6 +224,7 @@ def _labelled(given: AssembleInput, columns: pl.DataFrame, tombstones: frozenset
                 removed[reason] = removed.get(reason, 0) + n
             kept = frame.filter(pl.col("reason").is_null())
             _tally(kept, parts)
+            personal.add("labelled", kept["text"], kept["other"])
             writer.write(_table(kept, LABELLED_DATA_SCHEMA))
     receipt: Receipt = {
         "labelled": rows,

@@ -16,7 +16,9 @@ from pipeline.fetch import Moved
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.recipe import Recipe
 from pipeline.receipt import write_build
+from pipeline.report.estimate import hold_disk
 from pipeline.report.opened import open_build
+from pipeline.report.plan import rehearsed_needs
 from pipeline.report.progress import steps_of
 from pipeline.runner import Runner
 from pipeline.scoring import Scored, score_build, scoring_context, write_scored
@@ -61,15 +63,19 @@ def make(
     base: Path | None = None,
     against: Path | None = None,
     spread: Spread | None = None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> Made:
     """Make `out/<recipe>`. A recipe with a base builds that first, beside it, or takes the finished build at `base`.
 
     `against`: a build whose records stand, so that what duplicates them goes. `spread`: who shares out the parts of
-    dedupe. Raises CurationError where no folder comes of it; UsageError where `base` does not fit the recipe.
+    dedupe; `warn` hears where the disk may not suffice. Raises CurationError where no folder comes of it, StoreError
+    where the disk is sure to be too small; UsageError where `base` does not fit the recipe.
     """
 
     def built(plain: Recipe) -> Made:
         context = context_of(catalog, plain, store, tuple(only), sample, frozen=frozen, against=against)
+        if doubt := hold_disk(context, out, lambda: rehearsed_needs(context)):
+            warn(doubt)
         return _build(replace(context, spread=spread), out, running, tuple(only), strict=strict)
 
     if recipe.base is None:

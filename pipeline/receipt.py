@@ -113,6 +113,8 @@ def _receipt(outcome: Outcome, only: tuple[str, ...], profiles: Profiles) -> dic
         "licences": {name: outcome.entries["assemble", name].receipt["licences"] for name in outcome.corpora},
         "terms": {c.name: _terms(c, outcome) for c in context.corpora if c.name in outcome.corpora},
         "tombstones": len(context.tombstones),
+        "personal": {name: outcome.entries["assemble", name].receipt["personal"] for name in outcome.corpora},
+        "masked": {name: outcome.entries["convert", name].receipt["masked"] for name in outcome.corpora},
         "gaps": [vars(gap) for gap in outcome.gaps],
         "warnings": outcome.warnings,
         "benchmarks": sorted(task for stage, task in outcome.entries if stage == "index"),

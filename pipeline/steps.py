@@ -70,12 +70,13 @@ def as_fetched(corpus: Corpus, fetched: Fetched) -> Corpus:
 
 def convert_step(context: Context, corpus: Corpus, fetched: Fetched) -> Entry:
     corpus = as_fetched(corpus, fetched)
-    config = _convert_config(corpus, context.sample)
+    mask = context.recipe.pii.mask
+    config = _convert_config(corpus, context.sample, mask=mask)
 
     def work(out: Path) -> Receipt:
         from pipeline.convert import convert
 
-        return convert(corpus, fetched.files, out, sample=context.sample)
+        return convert(corpus, fetched.files, out, sample=context.sample, mask=mask)
 
     entry = context.entry("convert", "pipeline.convert", config, _told(fetched.files), work)
     if context.sample is None and entry.receipt:
@@ -85,12 +86,12 @@ def convert_step(context: Context, corpus: Corpus, fetched: Fetched) -> Entry:
 
 def converted(store: Store, corpus: Corpus, fetched: Fetched, alternate: int) -> Entry | None:
     """What an earlier build made of exactly these files, if one did."""
-    config = _convert_config(as_fetched(corpus, replace(fetched, alternate=alternate)), None)
+    config = _convert_config(as_fetched(corpus, replace(fetched, alternate=alternate)), None, mask=False)
     return store.find("convert", stage_key("convert", "pipeline.convert", config, _told(fetched.files)))
 
 
-def _convert_config(corpus: Corpus, sample: int | None) -> dict[str, object]:
-    return {"corpus": corpus.model_dump(mode="json", include=TEXT_FIELDS), "sample": sample}
+def _convert_config(corpus: Corpus, sample: int | None, *, mask: bool) -> dict[str, object]:
+    return {"corpus": corpus.model_dump(mode="json", include=TEXT_FIELDS), "sample": sample, "mask": mask}
 
 
 def quality_step(context: Context, corpus: Corpus, text: Entry) -> Entry:
@@ -129,12 +130,14 @@ def consistency_step(context: Context, corpus: Corpus, text: Entry, pool: Entry,
 
 
 def index_step(context: Context, benchmark: Benchmark, fetched: Fetched) -> Entry:
+    mask = context.recipe.pii.mask
+
     def work(out: Path) -> Receipt:
         from pipeline.decontaminate import index
 
-        return index(benchmark, fetched.files, out)
+        return index(benchmark, fetched.files, out, mask=mask)
 
-    told = benchmark.model_dump(mode="json", include={"name", "task", "splits", "parts"})
+    told = {**benchmark.model_dump(mode="json", include={"name", "task", "splits", "parts"}), "mask": mask}
     return context.entry("index", "pipeline.decontaminate", told, _told(fetched.files), work)
 
 

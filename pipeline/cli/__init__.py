@@ -15,6 +15,9 @@ from pipeline.cli import builds  # noqa: F401
 from pipeline.cli import look  # noqa: F401
 
 # isort: split
+from pipeline.cli import audit  # noqa: F401
+
+# isort: split
 from pipeline.cli import hand_on  # noqa: F401
 
 # isort: split

@@ -104,6 +104,7 @@ def build(
         strict=strict,
         base=base,
         against=against,
+        warn=lambda doubt: say(f"warning: {doubt}", err, "yellow"),
     )
     if (outcome := made.outcome) is not None:
         out.print(funnel_table(list(outcome.funnels.values()), outcome.context.recipe.title or recipe, out.width))

@@ -21,7 +21,9 @@ from pipeline.store import Receipt
 __all__ = ["convert"]
 
 
-def convert(corpus: Corpus, files: Sequence[SourceFile], out: Path, sample: int | None = None) -> Receipt:
+def convert(
+    corpus: Corpus, files: Sequence[SourceFile], out: Path, sample: int | None = None, *, mask: bool = False
+) -> Receipt:
     """Write the records, labelled rows and quarantine of one corpus to `out`.
 
     Every row of every file is used, filtered or quarantined, and counted so. SQL is compiled first, so that a wrong
@@ -33,10 +35,11 @@ def convert(corpus: Corpus, files: Sequence[SourceFile], out: Path, sample: int 
         files: its files in the order their records shall have, each of one part and split.
         out: an empty folder; gets `text-*.parquet`, `labelled-*.parquet` and `quarantine-*.parquet`.
         sample: stop after so many records (labelled rows, where no part selects records); rows are then not all judged.
+        mask: put a mask in place of every telephone number and the like (`pipeline.personal`), but not in code.
 
     Returns:
         `counts` per part and split and `totals` (read, used, filtered, quarantined, records, labelled), `shards` by
-        kind, `warnings`, and `whole`: false when the sample cut the reading short.
+        kind, `masked` values by kind, `warnings`, and `whole`: false when the sample cut the reading short.
 
     Raises:
         CurationError: an expression is not understood, gives the wrong type or fails on a row.
@@ -47,7 +50,7 @@ def convert(corpus: Corpus, files: Sequence[SourceFile], out: Path, sample: int 
         raise UsageError(corpus.name, f"a sample of {sample} records is none", "give a number from 1 on")
     plans = [plan(corpus, index) for index in range(len(corpus.parts))]
     by_label = not any(plan.selects for plan in plans)
-    finisher = Finisher(corpus)
+    finisher = Finisher(corpus, mask=mask)
     whole = True
     with (
         ShardWriter(out, "text", TEXT_SCHEMA) as text,
@@ -72,6 +75,7 @@ def convert(corpus: Corpus, files: Sequence[SourceFile], out: Path, sample: int 
         "counts": tally.told(),
         "totals": asdict(tally.total()),
         "shards": {writer.kind: [path.name for path in writer.paths] for writer in (text, labelled, quarantine)},
+        "masked": dict(sorted(finisher.masked.items())),
         "warnings": [] if whole else tally.warnings(),
         "whole": whole,
     }

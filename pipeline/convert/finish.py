@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -9,6 +11,7 @@ import pyarrow as pa
 from pipeline.convert.identity import LABELLED, Identities, doc_groups
 from pipeline.manifest.corpus import Corpus, Side
 from pipeline.normalize import clean
+from pipeline.personal import find_personal, mask_personal
 from pipeline.record import LABELLED_SCHEMA, TEXT_SCHEMA
 from pipeline.source import SourceFile
 
@@ -16,9 +19,12 @@ from pipeline.source import SourceFile
 class Finisher:
     """Makes shard rows of one corpus; keeps what identity needs to know of earlier rows."""
 
-    def __init__(self, corpus: Corpus) -> None:
+    def __init__(self, corpus: Corpus, *, mask: bool = False) -> None:
         self._corpus = corpus
         self._identities = Identities(corpus.name)
+        self._mask = mask
+        #: Values of personal data that were masked, by kind.
+        self.masked: Counter[str] = Counter()
 
     def records(self, raw: pl.DataFrame, file: SourceFile, numbered: bool) -> pa.Table:
         """Rows of TEXT_SCHEMA for raw records of one file."""
@@ -61,7 +67,12 @@ class Finisher:
 
     def _clean(self, texts: pl.Series, side: Side) -> pl.Series:
         corpus = self._corpus
-        return clean(texts, script=corpus.script, cleaners=corpus.clean, code=side in corpus.code_sides)
+        code = side in corpus.code_sides
+        cleaned = clean(texts, script=corpus.script, cleaners=corpus.clean, code=code)
+        if code or not self._mask:
+            return cleaned
+        self.masked.update(find_personal(cleaned)["kind"].to_list())
+        return mask_personal(cleaned)
 
     def _negatives(self, lists: pl.Series) -> pa.Array:
         """Cleaned negatives, nulls and empty ones left out; they are code where text_pos is."""

@@ -16,6 +16,7 @@ from pipeline.decontaminate.seen import Seen
 from pipeline.errors import CurationError
 from pipeline.manifest.benchmark import Benchmark, BenchmarkPairs, BenchmarkPart, BenchmarkTexts
 from pipeline.normalize import key_hash
+from pipeline.personal import mask_personal
 from pipeline.shards import ShardWriter
 from pipeline.source import SourceFile
 from pipeline.store import Receipt
@@ -46,14 +47,14 @@ PAIRS_SCHEMA = pa.schema(
 )
 
 
-def index(benchmark: Benchmark, files: Sequence[SourceFile], out: Path) -> Receipt:
+def index(benchmark: Benchmark, files: Sequence[SourceFile], out: Path, *, mask: bool = False) -> Receipt:
     """Read a benchmark and write its distinct texts and pairs as match keys to `out`: `texts-*` and `pairs-*.parquet`.
 
     A list-valued expression explodes (two of the same length explode side by side); its locators are `name#row/n`.
     Texts without any character are left out and counted. Where parts judge texts by their ids, a query that no
     judgement names is left out and counted, a passage found relevant becomes a positive, and every query makes a pair
     with each of its positives. Files are read in batches; held are the judgements, the judged queries and 8 bytes per
-    distinct text.
+    distinct text. With `mask` personal data is masked first, as in the records that are compared.
 
     Raises FormatError for a malformed row or a null text: a benchmark row that is skipped is a leak that nobody sees.
     Raises CurationError for a wrong expression, where there is no text at all, and where no judgement finds its texts.
@@ -64,7 +65,7 @@ def index(benchmark: Benchmark, files: Sequence[SourceFile], out: Path) -> Recei
     check(benchmark)
     judgements = Judgements(benchmark, files) if any(part.judges for part in benchmark.parts) else None
     with ShardWriter(out, TEXTS, TEXTS_SCHEMA) as texts, ShardWriter(out, PAIRS, PAIRS_SCHEMA) as pairs:
-        reading = _Reading(benchmark, judgements, texts, pairs)
+        reading = _Reading(benchmark, judgements, texts, pairs, mask=mask)
         # Queries before documents: a document is paired with its query as it passes by.
         for first in (True, False):
             for file in files:
@@ -90,9 +91,15 @@ class _Reading:
     """The way of every batch into the two files, each distinct text and pair once."""
 
     def __init__(
-        self, benchmark: Benchmark, judgements: Judgements | None, texts: ShardWriter, pairs: ShardWriter
+        self,
+        benchmark: Benchmark,
+        judgements: Judgements | None,
+        texts: ShardWriter,
+        pairs: ShardWriter,
+        *,
+        mask: bool,
     ) -> None:
-        self._benchmark, self._judgements = benchmark, judgements
+        self._benchmark, self._judgements, self._mask = benchmark, judgements, mask
         self._texts, self._pairs = texts, pairs
         self._seen: dict[tuple[str, bool] | None, Seen] = defaultdict(Seen)
         self.roles: Counter[str] = Counter()
@@ -116,6 +123,8 @@ class _Reading:
                 )
 
     def _keyed(self, found: pl.DataFrame, *columns: str) -> pl.DataFrame:
+        if self._mask:
+            found = found.with_columns(mask_personal(found[column]) for column in columns)
         kept = keyed(found, *columns)
         self.values, self.empty = self.values + found.height, self.empty + found.height - kept.height
         return kept

@@ -14,6 +14,7 @@ from pipeline.manifest.settings import (
     DecontaminateConfig,
     DedupeConfig,
     MineConfig,
+    PiiConfig,
     QualityConfig,
     RuleConfig,
     ScoreConfig,
@@ -51,6 +52,7 @@ class Recipe(Strict):
     decontaminate: DecontaminateConfig = DecontaminateConfig()
     consistency: ConsistencyConfig | None = None
     cap: CapConfig | None = None
+    pii: PiiConfig = PiiConfig()
     encoder: str | None = None
     mine: MineConfig = MineConfig()
     rule: RuleConfig = RuleConfig()
@@ -62,7 +64,7 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _one_kind(self) -> Recipe:
         upon = {"encoder", "mine", "rule", "score", "accept_miner_terms"}
-        alone = {"corpora", "quality", "dedupe", "decontaminate", "consistency", "cap", "accept_generator_terms"}
+        alone = {"corpora", "quality", "dedupe", "decontaminate", "consistency", "cap", "pii", "accept_generator_terms"}
         if self.base is None and (odd := upon & self.model_fields_set):
             raise ValueError(f"{', '.join(sorted(odd))}: only a recipe with a base mines and scores")
         if self.base is not None and (odd := alone & self.model_fields_set):

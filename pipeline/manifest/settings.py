@@ -90,6 +90,16 @@ class DecontaminateConfig(Strict):
     seed: int = 1
 
 
+class PiiConfig(Strict):
+    """`mask` puts `[PHONE]`, `[ID]`, `[EMAIL]`, `[CARD]` in place of personal data, in benchmarks' texts as in records.
+
+    It is done when text is written, after the record's id is made: ids stay, and whatever compares texts sees what is
+    shipped. So another choice converts again.
+    """
+
+    mask: bool = False
+
+
 class CapConfig(Strict):
     """At most so many positives of one text, best quality_score first; the rest go to the ledger."""
 

@@ -1,21 +1,37 @@
-"""The plan: the build's own step graph, rehearsed. What is there, what would run, rows and licences at stake."""
+"""The plan: the build's own step graph, rehearsed. What is there, what would run, what it needs, what is at stake."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from pipeline.build import build
+from pipeline.build import Outcome, build
 from pipeline.card import parts_of
-from pipeline.context import context_of
+from pipeline.context import Context, context_of
 from pipeline.errors import CurationError
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe
 from pipeline.receipt import folder_name
+from pipeline.report.estimate import (
+    CANDIDATES,
+    DATA,
+    Hours,
+    disk_parts,
+    free_bytes,
+    hour_words,
+    records_of,
+    rows_of,
+    size_words,
+    to_load,
+    told_hours,
+    vector_bytes,
+    vector_hours,
+)
 from pipeline.report.funnel import use_line
 from pipeline.report.opened import open_build
 from pipeline.runner import resolved
@@ -63,6 +79,9 @@ def plan(
 ) -> dict[str, Any]:
     """Steps with their state, corpora with rows and licences, gaps that are sure already. Runs and writes nothing.
 
+    `needs` holds the bytes to load, the disk by what takes it and what is free of it, and the hours of encoding and
+    searching on one core and on one GPU: estimates of `pipeline.report.estimate`.
+
     Of a recipe with a base it is the plan of that; `upon` tells what comes then, per stage how many steps there are and
     how many the store holds, as far as the build in `out` lets it be known.
     """
@@ -70,10 +89,8 @@ def plan(
     context = context_of(catalog, first, store, only, sample).rehearsed()
     rehearsal = Rehearsal()
     outcome = build(context, rehearsal)
-    rows = {
-        c.name: (c.expect.rows if c.expect and c.expect.rows else c.seed.rows if c.seed else None)
-        for c in context.corpora
-    }
+    rows = {c.name: rows_of(c, sample) for c in context.corpora}
+    upon = _upon(catalog, recipe, store, out / folder_name(first.name, tuple(only), sample))
     return {
         "recipe": recipe.name,
         "steps": [
@@ -90,8 +107,61 @@ def plan(
         ],
         "licences": _mix((c, rows[c.name]) for c in context.corpora),
         "gaps": [vars(gap) for gap in outcome.gaps],
-        "upon": _upon(catalog, recipe, store, out / folder_name(first.name, tuple(only), sample)),
+        "upon": upon,
+        "needs": _needs(context, outcome, rehearsal, recipe, upon, out),
     }
+
+
+def rehearsed_needs(context: Context) -> Callable[[str, str], bool]:
+    """Whether a step would run: `(stage, corpus)`, and `("fetch", name)` for files that are not on this disk."""
+    rehearsal = Rehearsal()
+    return _to_run(build(context.rehearsed(), rehearsal), rehearsal)
+
+
+def _to_run(outcome: Outcome, rehearsal: Rehearsal) -> Callable[[str, str], bool]:
+    cached = {(stage, corpus) for stage, corpus, is_cached in rehearsal.steps if is_cached}
+    cached -= {(stage, corpus) for stage, corpus, is_cached in rehearsal.steps if not is_cached}
+    cached |= {("fetch", name) for name, told in outcome.fetched.items() if all(f.sha256 for f in told.files)}
+    return lambda stage, corpus: (stage, corpus) not in cached
+
+
+def _needs(
+    context: Context,
+    outcome: Outcome,
+    rehearsal: Rehearsal,
+    recipe: Recipe,
+    upon: Mapping[str, Any] | None,
+    out: Path,
+) -> dict[str, Any]:
+    to_run = _to_run(outcome, rehearsal)
+    load = to_load(context, {name for name in outcome.fetched if to_run("fetch", name)})
+    parts = disk_parts(context, load, to_run)
+    hours: list[Hours] = []
+    if (consistency := context.recipe.consistency) is not None:
+        weak = [c for c in context.corpora if c.weak and to_run("consistency", c.name)]
+        texts = [min(2 * records_of(c, context.sample), consistency.max_pool) for c in weak]
+        hours += vector_hours(consistency.encoder, texts, "consistency")
+        parts["vectors"] = vector_bytes(consistency.encoder, sum(texts))
+    if upon is not None and recipe.encoder and _left(upon, "mine"):
+        texts = [2 * records_of(c, context.sample) for c in context.corpora]
+        mined = vector_hours(recipe.encoder, texts, "mine", pooled=recipe.mine.pool == "all")
+        hours += mined if _left(upon, "encode") else mined[1:]
+        parts["vectors"] = parts.get("vectors", 0) + vector_bytes(recipe.encoder, sum(texts))
+        parts["candidates"] = int(sum(texts) * CANDIDATES.value)
+        # A record and its seven negatives, each about as long as its positive.
+        base = sum(disk_parts(context, load, lambda stage, _: stage == "assemble").values()) - load.bytes
+        parts["data with negatives"] = int(base * recipe.rule.negatives / DATA.value)
+    return {
+        "download": {"bytes": load.bytes, "by_rows": load.by_rows, "unknown": list(load.unknown)},
+        "disk": {"parts": parts, "bytes": sum(parts.values()), "free": free_bytes(context.store.root, out)},
+        "hours": told_hours(hours),
+    }
+
+
+def _left(upon: Mapping[str, Any], stage: str) -> bool:
+    """Whether a stage upon the base has anything to do, as far as one can know."""
+    told = upon["stages"].get(stage)
+    return told is None or told["cached"] < told["steps"]
 
 
 def _upon(catalog: Catalog, recipe: Recipe, store: Path, base: Path) -> dict[str, Any] | None:
@@ -150,9 +220,33 @@ def plan_table(told: dict[str, Any]) -> Table:
     table.add_section()
     both = " ".join(f"{stage} {sign[states.get(('all', stage))]}" for stage in ("dedupe", "resolve"))
     table.add_row("all", f"{sum(c['rows'] or 0 for c in told['corpora']):,}", "", "", both)
-    lines = [f"rows by {use_line(told['licences'])}"]
+    lines = [f"rows by {use_line(told['licences'])}", *need_lines(told)]
     if (upon := told["upon"]) is not None:
         counted = ", ".join(f"{stage} {of['cached']} of {of['steps']}" for stage, of in upon["stages"].items())
         lines.append(f"then hard negatives by {upon['encoder']}: {upon['missing'] or f'in the store {counted}'}")
     table.caption, table.caption_justify = "\n".join(lines), "left"
     return table
+
+
+def need_lines(told: Mapping[str, Any]) -> list[str]:
+    """What a build needs and what stands in its way, as sentences."""
+    counts = Counter((step["stage"], step["state"]) for step in told["steps"])
+    stages = dict.fromkeys(step["stage"] for step in told["steps"])
+    kept = {stage: (counts[stage, "cached"], counts[stage, "cached"] + counts[stage, "to run"]) for stage in stages}
+    lines = ["in the store: " + ", ".join(f"{stage} {n} of {of}" for stage, (n, of) in kept.items())]
+    needs = told["needs"]
+    load, disk = needs["download"], needs["disk"]
+    guessed = f", {size_words(load['by_rows'])} of it guessed by rows" if load["by_rows"] else ""
+    unknown = f", and {len(load['unknown'])} files of unknown size" if load["unknown"] else ""
+    lock = " (m3e lock tells sizes)" if guessed or unknown else ""
+    lines.append(f"to load: about {size_words(load['bytes'])}{guessed}{unknown}{lock}")
+    parts = ", ".join(f"{name} {size_words(size)}" for name, size in disk["parts"].items() if size)
+    lines.append(
+        f"disk: about {size_words(disk['bytes'])}{f' ({parts})' if parts else ''}; free {size_words(disk['free'])}"
+    )
+    for one in needs["hours"]:
+        core, gpu = hour_words(one["core"]), hour_words(one["gpu"])
+        told_gpu = gpu if one["measured"]["gpu"] or one["gpu"] is None else f"{gpu} (worked out, never run)"
+        lines.append(f"{one['stage']}: {one['texts']:,} texts; one core {core}, one GPU {told_gpu}")
+    lines += [f"gap: {gap['corpus']} in {gap['stage']}: {gap['cause']}. Cure: {gap['cure']}" for gap in told["gaps"]]
+    return lines
