@@ -21,6 +21,9 @@ from pipeline.cli import hand_on  # noqa: F401
 from pipeline.cli import train  # noqa: F401
 
 # isort: split
+from pipeline.cli import operate  # noqa: F401
+
+# isort: split
 from pipeline.cli.console import app, err, say
 from pipeline.errors import CurationError
 
