@@ -54,7 +54,8 @@ class Context:
     def entry(
         self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
     ) -> Entry:
-        return self.store.entry(stage, stage_key(stage, module, config, inputs), work, rehearsal=self.rehearsal)
+        key = stage_key(stage, module, config, inputs)
+        return self.store.entry(stage, key, work, inputs, rehearsal=self.rehearsal)
 
 
 def context_of(

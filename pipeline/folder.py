@@ -13,6 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from pipeline import failpoints
 from pipeline.errors import StoreError
 from pipeline.store import canonical_json, sync_folder, writable, write_durably
 
@@ -52,10 +53,12 @@ def write_folder(
         with FileLock(locks / f"out-{hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]}.lock"):
             made = target.with_name(f".{target.name}.tmp")
             shutil.rmtree(made, ignore_errors=True)
+            failpoints.reach("folder:start")
             for name, (source, _) in links.items():
                 place = made / name
                 place.parent.mkdir(parents=True, exist_ok=True)
                 _link(source, place)
+            failpoints.reach("folder:linked")
             for name, text in papers.items():
                 (made / name).parent.mkdir(parents=True, exist_ok=True)
                 write_durably(made / name, text)
@@ -63,9 +66,12 @@ def write_folder(
             write_durably(made / "build.json", receipt)
             old = target.with_name(f".{target.name}.old")
             shutil.rmtree(old, ignore_errors=True)
+            failpoints.reach("folder:made")
             if target.exists():
                 os.rename(target, old)
+            failpoints.reach("folder:aside")
             os.rename(made, target)
+            failpoints.reach("folder:renamed")
             sync_folder(out)
             shutil.rmtree(old, ignore_errors=True)
     return True

@@ -23,6 +23,7 @@ from pipeline.report.progress import steps_of
 from pipeline.runner import Runner
 from pipeline.scoring import Scored, score_build, scoring_context, write_scored
 from pipeline.spread import Spread
+from pipeline.store import Store
 
 
 class Listener(Protocol):
@@ -68,36 +69,38 @@ def make(
     """Make `out/<recipe>`. A recipe with a base builds that first, beside it, or takes the finished build at `base`.
 
     `against`: a build whose records stand, so that what duplicates them goes. `spread`: who shares out the parts of
-    dedupe; `warn` hears where the disk may not suffice. Raises CurationError where no folder comes of it, StoreError
-    where the disk is sure to be too small; UsageError where `base` does not fit the recipe.
+    dedupe; `warn` hears where the disk may not suffice. Nothing is collected from the store meanwhile (`pipeline.gc`).
+    Raises CurationError where no folder comes of it, StoreError where the disk is sure to be too small; UsageError where
+    `base` does not fit the recipe.
     """
+    with Store(store).in_use():
 
-    def built(plain: Recipe) -> Made:
-        context = context_of(catalog, plain, store, tuple(only), sample, frozen=frozen, against=against)
-        if doubt := hold_disk(context, out, lambda: rehearsed_needs(context)):
-            warn(doubt)
-        return _build(replace(context, spread=spread), out, running, tuple(only), strict=strict)
+        def built(plain: Recipe) -> Made:
+            context = context_of(catalog, plain, store, tuple(only), sample, frozen=frozen, against=against)
+            if doubt := hold_disk(context, out, lambda: rehearsed_needs(context)):
+                warn(doubt)
+            return _build(replace(context, spread=spread), out, running, tuple(only), strict=strict)
 
-    if recipe.base is None:
-        if base is not None:
-            raise UsageError("--base", f"the recipe {recipe.name} has no base", "leave it out")
-        return built(recipe)
-    if base is None:
-        below = built(catalog.recipe(recipe.base))
-    elif only or sample is not None or against is not None:
-        raise UsageError(
-            "--base", "a finished build cannot be changed by --only, --sample or --against", "leave one of them out"
-        )
-    else:
-        below = Made(base, changed=False)
-    context = scoring_context(catalog, recipe, open_build(below.folder), store)
-    corpora, encoders = len(context.corpora), len(context.encoders)
-    searches = 1 if recipe.mine.pool == "all" else corpora
-    steps = {"model": encoders, "pool": corpora, "encode": corpora * encoders, "mine": searches, "score": corpora}
-    with running(steps) as (runner, listener):
-        scored = score_build(context.heard_by(listener.encoded), runner)
-    folder, changed = write_scored(scored, out, _timings(runner))
-    return Made(folder, changed, below.outcome, scored)
+        if recipe.base is None:
+            if base is not None:
+                raise UsageError("--base", f"the recipe {recipe.name} has no base", "leave it out")
+            return built(recipe)
+        if base is None:
+            below = built(catalog.recipe(recipe.base))
+        elif only or sample is not None or against is not None:
+            raise UsageError(
+                "--base", "a finished build cannot be changed by --only, --sample or --against", "leave one of them out"
+            )
+        else:
+            below = Made(base, changed=False)
+        context = scoring_context(catalog, recipe, open_build(below.folder), store)
+        corpora, encoders = len(context.corpora), len(context.encoders)
+        searches = 1 if recipe.mine.pool == "all" else corpora
+        steps = {"model": encoders, "pool": corpora, "encode": corpora * encoders, "mine": searches, "score": corpora}
+        with running(steps) as (runner, listener):
+            scored = score_build(context.heard_by(listener.encoded), runner)
+        folder, changed = write_scored(scored, out, _timings(runner))
+        return Made(folder, changed, below.outcome, scored)
 
 
 def _build(context: Context, out: Path, running: Running, only: tuple[str, ...], *, strict: bool) -> Made:

@@ -1,15 +1,16 @@
 """The store: content-addressed outputs of stages, written atomically, never changed.
 
-An entry is a folder `<root>/<stage>/<key>/` that holds a stage's files and `entry.json` (its receipt and the sha256 of
-every file). It appears by one rename after everything in it reached the disk, so present means done: a build that is
-killed anywhere is run again and goes on. `key` names all that decides the bytes: the stage, the code, the versions of
-the libraries that write or transform text, the settings, and the keys of the inputs.
+An entry is a folder `<root>/<stage>/<key>/` that holds a stage's files and `entry.json`: its receipt, the sha256 of every
+file, and the inputs it was made from. It appears by one rename after everything in it reached the disk, so present means
+done: a build that is killed anywhere is run again and goes on. `key` names all that decides the bytes: the stage, the
+code, the versions of the libraries that write or transform text, the settings, and the keys of the inputs.
 """
 
 from __future__ import annotations
 
 import ast
 import errno
+import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 
 from filelock import FileLock
 
+from pipeline import failpoints
 from pipeline.errors import StoreError
 
 #: Python 3.11's parser counts its recursion per interpreter: two threads in it at once can end in a SystemError.
@@ -85,15 +87,15 @@ def code_hash(module: str) -> str:
 def modules_behind(module: str) -> dict[str, str]:
     """A module and every `pipeline` module it imports, with the sha256 of each, comments and docstrings left out.
 
-    What decides no byte of an output is left out: `pipeline.errors`, as the wording of a message does not; imports that
-    only a type checker sees; and the `__init__` of a package around an imported module, where it does no more than hand on
-    names. So a module that imports little is not made anew because of its neighbours.
+    What decides no byte of an output is left out: `pipeline.errors`, as the wording of a message does not, and failpoints;
+    imports that only a type checker sees; and the `__init__` of a package around an imported module, where it does no more
+    than hand on names. So a module that imports little is not made anew because of its neighbours.
     """
     todo, seen = [module], dict[str, str]()
     with _PARSING:
         while todo:
             name = todo.pop()
-            if name in seen or name in ("pipeline", "pipeline.errors"):
+            if name in seen or name in ("pipeline", "pipeline.errors", "pipeline.failpoints"):
                 continue
             if (read := _read_module(name)) is not None:
                 seen[name] = read.digest
@@ -178,14 +180,52 @@ class Store:
             return None
         return Entry(stage, key, path, told["receipt"], told["files"], cached=True) if whole else None
 
-    def entry(self, stage: str, key: str, work: Work, *, rehearsal: bool) -> Entry:
+    def entry(self, stage: str, key: str, work: Work, inputs: Sequence[str] = (), *, rehearsal: bool) -> Entry:
         """The entry of this key, as `run` gives it; in a rehearsal one without files where there is none yet."""
         if rehearsal:
             return self.find(stage, key) or Entry(stage, key, self.path(stage, key), {}, {})
-        return self.run(stage, key, work)
+        return self.run(stage, key, work, inputs)
 
-    def run(self, stage: str, key: str, work: Work) -> Entry:
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """While this lasts nothing of the store is collected: builds hold it together, `pipeline.gc` holds it alone.
+
+        A store that cannot be written needs no hold, since nobody can remove anything from it.
+        """
+        with self._hold(fcntl.LOCK_SH):
+            yield
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Nobody else works in the store while this lasts. Raises StoreError where somebody does."""
+        with writable(self.root, "collecting"), self._hold(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            yield
+
+    @contextmanager
+    def _hold(self, how: int) -> Iterator[None]:
+        try:
+            (self.root / "locks").mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.root / "locks" / "in-use.lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError:
+            if how != fcntl.LOCK_SH:
+                raise
+            yield
+            return
+        try:
+            fcntl.flock(handle, how)
+        except BlockingIOError:
+            os.close(handle)
+            told = "a build is at work in this store, and what it made so far belongs to no build folder yet"
+            raise StoreError(str(self.root), told, "run this again when it is done") from None
+        try:
+            yield
+        finally:
+            os.close(handle)
+
+    def run(self, stage: str, key: str, work: Work, inputs: Sequence[str] = ()) -> Entry:
         """The entry of this key: found, or made by `work(folder)`, which writes files and returns the receipt.
+
+        `inputs` are kept for `pipeline.gc`: keys of entries, or `...:sha256` of files, that the work reads.
 
         Raises StoreError when the store cannot be written; what `work` raises passes through. Either way nothing
         half-written is left under the entry's name.
@@ -202,10 +242,13 @@ class Store:
                 folder = path.with_name(f"{key}.tmp")
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
+                failpoints.reach(f"{stage}:start")
                 try:
                     receipt = work(folder)
+                    failpoints.reach(f"{stage}:worked")
                     files = seal(folder)
-                    told = canonical_json({"stage": stage, "key": key, "receipt": receipt, "files": files})
+                    whole = {"stage": stage, "key": key, "receipt": receipt, "files": files, "inputs": list(inputs)}
+                    told = canonical_json(whole)
                     write_durably(folder / "entry.json", told)
                 except BaseException:
                     shutil.rmtree(folder, ignore_errors=True)
@@ -213,7 +256,9 @@ class Store:
                 if path.exists():  # damaged: `find` refused it
                     shutil.rmtree(path)
                 sync_folder(folder)
+                failpoints.reach(f"{stage}:sealed")
                 os.rename(folder, path)
+                failpoints.reach(f"{stage}:renamed")
                 sync_folder(path.parent)
         return Entry(stage, key, path, json.loads(told)["receipt"], files)
 
@@ -240,6 +285,7 @@ def write_durably(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    failpoints.reach(f"{path.name}:written")
     os.replace(part, path)
     sync_folder(path.parent)
 

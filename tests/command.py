@@ -41,6 +41,6 @@ def m3e(*words: str | Path, cwd: Path = ROOT, **env: str) -> subprocess.Complete
 def started(*words: str | Path, cwd: Path = ROOT, **env: str) -> subprocess.CompletedProcess[str]:
     """The same in a process of its own, whose environment tells of no other Hub and no manifests but by `env`."""
     kept = {name: told for name, told in os.environ.items() if not name.startswith(("HF_", "HUGGING", "M3E"))}
-    kept |= {"PYTHONPATH": str(ROOT), "NO_PROXY": "*", **WIDE, **env}
+    kept |= {"PYTHONPATH": str(ROOT), "NO_PROXY": "*", "M3E_TEST_LOOPBACK": "1", **WIDE, **env}
     command = [sys.executable, "-c", "from pipeline.cli import main; main()", *map(str, words)]
     return subprocess.run(command, cwd=cwd, env=kept, capture_output=True, text=True, check=False)

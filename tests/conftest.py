@@ -12,6 +12,8 @@ from pytest_httpserver import HTTPServer
 from tests.http_double import FileServer
 
 ROOT = Path(__file__).resolve().parents[1]
+# Files are served from this machine, which fetch refuses to ask otherwise.
+os.environ["M3E_TEST_LOOPBACK"] = "1"
 #: Modules that take longest, longest first. Workers take modules in this order, so that none starts a long one last.
 LONGEST = (
     "flows",

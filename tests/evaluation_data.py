@@ -63,16 +63,12 @@ def searched(texts: Texts, split: str, *, reranked: bool = False) -> dict[str, b
     """A repository of BEIR's parts: every query has two relevant passages out of sixty, one more than the other."""
     passages = [{"_id": f"p{n}", "title": "", "text": texts.text(20)} for n in range(60)]
     queries = [{"_id": f"q{n}", "text": texts.like(passages[2 * n]["text"], 9)[:14]} for n in range(20)]
-    judged = [
-        {"query-id": f"q{n}", "corpus-id": f"p{2 * n + m}", "score": 2 - m} for n in range(20) for m in range(2)
-    ]
+    judged = [{"query-id": f"q{n}", "corpus-id": f"p{2 * n + m}", "score": 2 - m} for n in range(20) for m in range(2)]
     parts = {"corpus": passages, "queries": queries, "default": judged}
     if reranked:
         given = [[f"p{(2 * n + m) % 60}" for m in range(10)] for n in range(20)]
         parts["top_ranked"] = [{"query-id": f"q{n}", "corpus-ids": ids} for n, ids in enumerate(given)]
-    configs = [
-        {"config_name": name, "data_files": [{"split": split, "path": f"{name}/{split}-*"}]} for name in parts
-    ]
+    configs = [{"config_name": name, "data_files": [{"split": split, "path": f"{name}/{split}-*"}]} for name in parts]
     # JSON is YAML.
     files = {f"{name}/{split}-00000-of-00001.parquet": parquet(rows) for name, rows in parts.items()}
     return files | {"README.md": f"---\nconfigs: {json.dumps(configs)}\n---\n".encode()}

@@ -50,7 +50,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with HubDouble() as hub:
         mount(hub, [task for task in benchmarks if task.metadata.name in {*TYPES, "CosQA"}])
         texts = Texts(3)
-        rows = {f"iPhone/{split}/0000.parquet": parquet(labelled(texts, "sentence")) for split in ("train", "validation")}
+        rows = {
+            f"iPhone/{split}/0000.parquet": parquet(labelled(texts, "sentence")) for split in ("train", "validation")
+        }
         hub.commit("kuroneko5943/jd21", rows, ref="refs/convert/parquet")
         commit(hub, "THUIR/T2Ranking", t2ranking(texts, 100), T2RANKING)
         kept = {name: told for name, told in os.environ.items() if not name.startswith(("HF_", "HUGGING", "M3E"))}

@@ -160,7 +160,13 @@ def own_manifests(folder: Path, variants: list[Variant], here: str) -> None:
 def build(folder: Path, hub: HubDouble, prelude: str, *words: str) -> dict[str, Any]:
     """What m3e's build says of these manifests, made in a process that knows no other Hub."""
     kept = {name: told for name, told in os.environ.items() if not name.startswith(("HF_", "HUGGING", "M3E"))}
-    kept |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "*", "COLUMNS": "160"}
+    kept |= {
+        "M3E_TEST_LOOPBACK": "1",
+        "HF_ENDPOINT": hub.endpoint,
+        "HF_HOME": str(folder / "hf"),
+        "NO_PROXY": "*",
+        "COLUMNS": "160",
+    }
     command = [sys.executable, "-c", f"{prelude}\nfrom pipeline.cli import main; main()", *words]
     command += ["build", "these", "--sample", "50", "--manifests", str(folder / "manifests")]
     command += ["--store", str(folder / "store"), "--out", str(folder / "out")]

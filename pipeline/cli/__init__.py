@@ -24,7 +24,10 @@ from pipeline.cli import hand_on  # noqa: F401
 from pipeline.cli import train  # noqa: F401
 
 # isort: split
-from pipeline.cli import evaluate  # noqa: F401
+from pipeline.cli import (
+    evaluate,  # noqa: F401
+    operate,  # noqa: F401
+)
 
 # isort: split
 from pipeline.cli.console import app, err, say

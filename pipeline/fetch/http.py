@@ -15,7 +15,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -56,7 +55,8 @@ class Broken(Exception):
 class Target:
     """One file to load: `shown` is its address without secrets; `is_checked` when a checksum will judge the bytes.
 
-    `at` is told how many bytes are here, and of how many.
+    `redirects` are the hosts, beside that of `url`, that may be asked. `at` is told how many bytes are here, and of how
+    many.
     """
 
     corpus: str
@@ -64,6 +64,7 @@ class Target:
     url: str
     shown: str
     is_checked: bool
+    redirects: tuple[str, ...]
     at: Callable[[int, int | None], None]
 
     def refused(self, why: str, cure: str = "check source.base and the file's name") -> SourceError:
@@ -82,7 +83,8 @@ def fetch_http(order: Order, source: HttpSource) -> Fetched:
         sums = order.sums(name, source.checksums)
 
         def load(work: Path, meter: Meter) -> Path:
-            return download(Target(order.corpus, name, url, without_secrets(url), bool(sums), meter.at), work)
+            shown, hosts = without_secrets(url), tuple(source.redirects)
+            return download(Target(order.corpus, name, url, shown, bool(sums), hosts, meter.at), work)
 
         return obtain(order, ("http", url), name, sums, load)
 
@@ -93,12 +95,24 @@ def download(target: Target, work: Path) -> Path:
     """Load one file into `work`; returns its path once it is whole."""
     import httpx2
 
+    from pipeline.fetch.guard import Guarded, place
+
     part = Partial(work)
     if not target.is_checked:
         part.clear()  # another process left it, and nothing would judge the joined bytes
     agent = {"User-Agent": f"m3e-pipeline/{__version__}", "Accept-Encoding": "identity"}
+    try:
+        own = place(httpx2.URL(target.url))
+    except httpx2.InvalidURL:
+        own = ""
+    if not own:
+        raise target.refused("this is no address of the web")
     with httpx2.Client(
-        verify=_certificates(), timeout=TIMEOUT_S, follow_redirects=True, max_redirects=MAX_REDIRECTS, headers=agent
+        transport=Guarded((own, *target.redirects)),
+        timeout=TIMEOUT_S,
+        follow_redirects=True,
+        max_redirects=MAX_REDIRECTS,
+        headers=agent,
     ) as client:
         for _ in range(ROUNDS):
             before = part.have()
@@ -109,14 +123,6 @@ def download(target: Target, work: Path) -> Path:
                 break
     cure = "check the network, then run again; what was loaded is kept where it can be resumed"
     raise NetworkError(target.corpus, f"{target.shown}: {why}, {ATTEMPTS} times", cure)
-
-
-@cache
-def _certificates() -> Any:
-    """The known certificate authorities: a third of a second to read, so once for all files."""
-    import httpx2
-
-    return httpx2.create_ssl_context()
 
 
 class Partial:
@@ -171,6 +177,8 @@ def _pause(error: Exception) -> bool | float:
 def _attempt(client: Any, target: Target, part: Partial) -> None:
     import httpx2
 
+    from pipeline.fetch.guard import Refused
+
     if part.is_whole():
         return
     headers = {}
@@ -180,8 +188,10 @@ def _attempt(client: Any, target: Target, part: Partial) -> None:
         with client.stream("GET", target.url, headers=headers) as answer:
             _take(answer, target, part, is_resumed=bool(headers))
             return
+    except Refused as refused:
+        failure: Exception = target.refused(f"it is not asked: {refused}", refused.cure)
     except httpx2.TooManyRedirects:
-        failure: Exception = target.refused(f"more than {MAX_REDIRECTS} redirects")
+        failure = target.refused(f"more than {MAX_REDIRECTS} redirects")
     except (httpx2.InvalidURL, httpx2.UnsupportedProtocol):
         failure = target.refused("this is no address of the web")
     except httpx2.HTTPError as error:
@@ -226,9 +236,6 @@ def _take(answer: Any, target: Target, part: Partial, *, is_resumed: bool) -> No
 def _judge(answer: Any, target: Target) -> None:
     """Refusals and requests to wait."""
     status = answer.status_code
-    steps = [hop.url.scheme for hop in [*answer.history, answer]]
-    if "https" in steps and "http" in steps[steps.index("https") :]:
-        raise target.refused("it redirects from https to http", "use another source")
     if status in TRANSIENT or status > 504:
         wait = _retry_after(answer.headers.get("retry-after", ""))
         if wait is not None and wait > MAX_WAIT_S:

@@ -8,9 +8,12 @@ goes through `ask`, and nothing of such an exception but its kind and its status
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable
+from functools import cache
 from typing import TypeVar
+from urllib.parse import urlsplit
 
 import stamina
 
@@ -43,10 +46,34 @@ def ask(corpus: str, repo: str, what: str, call: Callable[[], Answer], *, is_dow
     Raises NetworkError after ATTEMPTS transient failures and SourceError for refusals; errors of this disk (full,
     read-only) pass through as OSError.
     """
+    guard_client()
     for attempt in stamina.retry_context(NetworkError, ATTEMPTS, timeout=None, wait_initial=0.5, wait_max=10):
         with attempt:
             return _ask_once(corpus, repo, what, call, is_download)
     raise AssertionError("retry_context ends by returning or raising")
+
+
+@cache
+def guard_client() -> None:
+    """Let huggingface_hub speak over a guarded transport: https, and no addresses of our own network.
+
+    Trusted are the Hub's own host (HF_ENDPOINT) and, for a mirror inside a private network, those its redirects lead to
+    as M3E_HUB_HOSTS names them, with commas between.
+    """
+    import httpx2
+    from huggingface_hub import constants, set_client_factory
+    from huggingface_hub.utils._http import hf_request_event_hook
+
+    from pipeline.fetch.guard import Guarded
+
+    named = [urlsplit(constants.ENDPOINT).hostname or "", *os.environ.get("M3E_HUB_HOSTS", "").split(",")]
+    trusted = {name.strip().lower() for name in named} - {""}
+
+    def client() -> httpx2.Client:
+        hooks = {"request": [hf_request_event_hook]}
+        return httpx2.Client(transport=Guarded(None, trusted), event_hooks=hooks, follow_redirects=True, timeout=None)
+
+    set_client_factory(client)
 
 
 def _ask_once(corpus: str, repo: str, what: str, call: Callable[[], Answer], is_download: bool) -> Answer:
@@ -66,6 +93,8 @@ def explain(corpus: str, repo: str, what: str, error: Exception, *, is_download:
     import httpx2
     from huggingface_hub import errors
 
+    from pipeline.fetch.guard import Refused
+
     if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
         # The HEAD request before a download failed: its own failure says why, and it says nothing of the blob's URL.
         error, is_download = error.__cause__, False
@@ -73,6 +102,9 @@ def explain(corpus: str, repo: str, what: str, error: Exception, *, is_download:
         case errors.OfflineModeIsEnabled():
             cause = f"{what} of {repo} is not in the store, and HF_HUB_OFFLINE forbids to ask the Hub"
             return SourceError(corpus, cause, "run once without HF_HUB_OFFLINE and with source.revision set")
+        case Refused():
+            cause = f"{what} of {repo} is not asked for: {error}"
+            return SourceError(corpus, cause, "check HF_ENDPOINT; name the hosts of a private mirror in M3E_HUB_HOSTS")
         case errors.GatedRepoError():
             cause = f"the dataset {repo} is gated: its readers must accept its terms first"
             return SourceError(corpus, cause, "accept them on its page, then set HF_TOKEN to a token of that account")

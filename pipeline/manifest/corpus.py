@@ -74,19 +74,29 @@ Checksum = Annotated[str, Field(pattern=r"^(sha256:[0-9a-f]{64}|md5:[0-9a-f]{32}
 class HttpSource(Strict):
     """Files below one address; `files` of the parts are names relative to it, without wildcards.
 
-    A name may point into an archive: `DuSQL.zip!DuSQL/train.json`.
+    A name may point into an archive: `DuSQL.zip!DuSQL/train.json`. `redirects` are the hosts, beside that of `base`, that
+    the server may send us to.
     """
 
     kind: Literal["http"]
-    base: Annotated[str, Field(pattern=r"^https?://")]
+    base: str
+    redirects: list[Annotated[str, Field(pattern=r"^[a-z0-9.-]+(:[0-9]+)?$")]] = []
     checksums: dict[str, Checksum] = {}
+
+    @field_validator("base")
+    @classmethod
+    def _safe(cls, value: str) -> str:
+        # Servers on this machine are for tests, and fetch refuses them elsewhere.
+        if not re.match(r"https://[^/]|http://([^/@]*@)?(127\.0\.0\.1|localhost)[:/]", value):
+            raise ValueError("only https is fetched; give an address that begins with https://")
+        return value
 
 
 class GdriveSource(Strict):
     """Files of Google Drive by id; `files` of the parts use the names given here, also as `name.zip!member`."""
 
     kind: Literal["gdrive"]
-    ids: dict[str, str]
+    ids: dict[str, Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]]
     checksums: dict[str, Checksum] = {}
 
 

@@ -122,7 +122,7 @@ def _data(
     last = last_id(shards, rows) if edition else None
     sums = [build.receipt["files"][name]["sha256"] for name in names]
     key = stage_key("release", CUT, {"corpus": corpus, "last": last, "scored": scored}, sums)
-    entry = store.run("release", key, lambda out: cut_corpus(shards, evidence, last, out, scored=scored))
+    entry = store.run("release", key, lambda out: cut_corpus(shards, evidence, last, out, scored=scored), sums)
     data = _of_entry(entry, "train-*.parquet", f"data/{corpus}/{{file}}") if rows else {}
     ids = {} if edition or whole else _of_entry(entry, "ids-*.parquet", f"ids/{corpus}.parquet")
     return data | ids
@@ -135,8 +135,9 @@ def _labelled(build: Build, corpus: str, groups: Sequence[Group], store: Store) 
         return {}
     if len(passed) == len(groups):
         return {name: _as_built(build, name)}
-    key = stage_key("release", CUT, {"labelled": corpus}, [build.receipt["files"][name]["sha256"]])
-    entry = store.run("release", key, lambda out: cut_labelled(build.folder / name, out))
+    sums = [build.receipt["files"][name]["sha256"]]
+    key = stage_key("release", CUT, {"labelled": corpus}, sums)
+    entry = store.run("release", key, lambda out: cut_labelled(build.folder / name, out), sums)
     return _of_entry(entry, "labelled-*.parquet", name)
 
 

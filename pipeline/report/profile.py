@@ -40,7 +40,7 @@ def profile_from(
         (out / "profile.json").write_bytes(canonical_json(profile(data, ledger, evidence)))
         return {}
 
-    entry = store.run("profile", key, work)
+    entry = store.run("profile", key, work, inputs)
     told: dict[str, Any] = json.loads((entry.path / "profile.json").read_bytes())
     return told
 

@@ -42,7 +42,8 @@ class ScoringContext:
     def entry(
         self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
     ) -> Entry:
-        return self.store.entry(stage, stage_key(stage, module, config, inputs), work, rehearsal=self.rehearsal)
+        key = stage_key(stage, module, config, inputs)
+        return self.store.entry(stage, key, work, inputs, rehearsal=self.rehearsal)
 
     def told(self, *prefixes: str) -> list[str]:
         """Names and sha256 of the base's files under these prefixes, in name order."""
