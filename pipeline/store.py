@@ -17,6 +17,7 @@ import json
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +120,7 @@ def _read_module(module: str) -> _Read | None:
     path = _source_of(module)
     if path is None:
         return None
-    tree = ast.parse(path.read_bytes())
+    tree = _parsed(path)
     tree.body = [node for node in tree.body if not _for_type_checkers(node)]
     imports: list[str] = []
     for node in ast.walk(tree):
@@ -130,6 +131,19 @@ def _read_module(module: str) -> _Read | None:
     plain = _without_docstrings(tree)
     digest = hashlib.sha256(ast.dump(plain).encode()).hexdigest()
     return _Read(module, digest, imports, all(_hands_on(node) for node in plain.body))
+
+
+def _parsed(path: Path) -> ast.Module:
+    """Python counts the depth of a tree per process: another thread that parses as well upsets it, and only the clock helps.
+
+    Source: https://github.com/python/cpython/issues/106905, SystemError "AST constructor recursion depth mismatch".
+    """
+    for wait_s in (0.0, 0.01, 0.1, 1.0):
+        try:
+            return ast.parse(path.read_bytes())
+        except SystemError:
+            time.sleep(wait_s)
+    return ast.parse(path.read_bytes())
 
 
 def _for_type_checkers(node: ast.stmt) -> bool:

@@ -142,6 +142,8 @@ class HubDouble:
             if fault:
                 fault.times -= 1
         time.sleep(fault.seconds if fault else 0)
+        if fault and fault.gate:
+            fault.gate.wait(60)
         if fault and fault.action == "whole":
             request = replace(request, headers={k: v for k, v in request.headers.items() if k != "range"})
         if fault and fault.action == "status":

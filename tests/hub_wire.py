@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Barrier
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
@@ -41,6 +42,8 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     after: int | None = None
     seconds: float = 0.0
+    #: With `sleep`: answered when as many requests are here as it counts.
+    gate: Barrier | None = None
 
     @property
     def answer(self) -> Answer:

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import polars as pl
@@ -109,7 +110,7 @@ def test_faults_that_stay_leave_the_old_version(hub: UploadDouble, publisher: Pu
 
 def test_of_two_publishers_at_once_one_wins(hub: UploadDouble, publisher: Publisher, base: Path) -> None:
     publisher.push(REPO, base / "out/small", tag="v1")
-    hub.fault("/preupload/", "sleep", seconds=0.5, times=2)  # both have planned before either commits
+    hub.fault("/preupload/", "sleep", gate=Barrier(2), times=2)  # both have planned before either commits
     begun = [publisher.start(REPO, base / name) for name in ("other", "third")]
     answers = [publisher.end(*one) for one in begun]
     won = [answer for answer in answers if answer and "pushed" in answer]

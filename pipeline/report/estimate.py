@@ -160,11 +160,12 @@ def hold_disk(context: Context, out: Path, to_run: Callable[[], Callable[[str, s
     What the store holds already (`to_run` tells, at some cost) is asked only where a build from nothing would not fit.
     """
     free = free_bytes(context.store.root, out)
-    every = to_load(context, {known_as(of) for of in (*context.corpora, *context.benchmarks)})
+    sources: list[Corpus | Benchmark] = [*context.corpora, *context.benchmarks]
+    every = to_load(context, {known_as(of) for of in sources})
     if sum(disk_parts(context, every, lambda *_: True).values()) <= free:
         return None
     needed = to_run()
-    absent = {known_as(of) for of in (*context.corpora, *context.benchmarks) if needed("fetch", known_as(of))}
+    absent = {known_as(of) for of in sources if needed("fetch", known_as(of))}
     parts = disk_parts(context, to_load(context, absent), needed)
     need = sum(parts.values())
     if need <= free:
