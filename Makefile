@@ -1,6 +1,8 @@
 # Every target sets up .venv by itself when pyproject.toml or constraints.txt changed.
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# Where it is set, every process compiles every library anew; without it the next one takes what the first has compiled.
+unexport PYTHONDONTWRITEBYTECODE
 READY := .venv/.ready
 # By module: what a module builds once for its tests, it builds on one worker only. In the order of tests/conftest.py:
 # xdist's own, by the number of tests, leaves the few long ones to the end, where a worker waits for the other.
@@ -58,6 +60,4 @@ $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing; install it, or run: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
-	@# pip would compile on one core; some packages ship files for other Pythons, which fail and do no harm.
-	@$(BIN)/python -m compileall -q -j 2 .venv > /dev/null 2>&1 || true
 	@touch $@

@@ -27,7 +27,10 @@ from typer.main import get_command
 
 from flows.alias import OURS
 from pipeline.cli import app
+from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.corpus import Corpus
+from pipeline.manifest.recipe import chosen
+from pipeline.report.estimate import rows_of
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "README.zh.md")
@@ -289,3 +292,14 @@ def test_outputs_are_compared_line_by_line(shown: list[str], fits: bool) -> None
 
 def test_keys_replace_keys() -> None:
     assert replace_keys("a: 1\nb:\n  - x\nc: 3\n", "b: 2\nd:\n  e: 4\n") == "a: 1\nb: 2\nc: 3\nd:\n  e: 4\n"
+
+
+def test_the_page_on_building_from_zero_names_every_corpus_with_its_claim() -> None:
+    catalog = read_catalog([])
+    told = re.findall(
+        r"^\| (\S+) \| ([\d,]+|not known) \|", (ROOT / "docs/reproduce-m3e-hq.md").read_text(), re.MULTILINE
+    )
+    claims = [(c, rows_of(c)) for c in chosen(catalog.recipe("m3e-hq"), catalog.corpora)]
+    known = sum(rows for _, rows in claims if rows)
+    expected = [(c.name, "not known" if rows is None else f"{rows:,}") for c, rows in claims]
+    assert told == [*expected, ("all", f"{known:,}")]
