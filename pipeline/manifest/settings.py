@@ -148,12 +148,19 @@ class MineConfig(Strict):
     `pool: corpus` searches the record's own corpus, `all` every corpus of the build. `search: binary` looks through
     signs first and scores the best again: faster on a CPU, with a recall that the receipt tells. `veto` names a second
     encoder that must find a candidate eligible too.
+
+    `both` asks the same of the positive, in symmetric corpora: the mean of a candidate's cosines with text and positive
+    may reach `mu + both * (score_pos - mu)`, else it is no candidate. `yardstick` takes for each corpus the highest
+    value under which at most `max_false` of the negatives are known matches, hidden for the purpose, and 0.8 where too
+    few matches are known.
     """
 
     pool: Literal["corpus", "all"] = "corpus"
     keep: Annotated[int, Field(ge=1, le=1000)] = 100
     search: Literal["exact", "binary"] = "exact"
     veto: str | None = None
+    both: Annotated[float, Field(gt=0, le=1)] | Literal["yardstick"] | None = "yardstick"
+    max_false: Annotated[float, Field(ge=0, le=1)] = 0.005
     yardstick_texts: Annotated[int, Field(ge=0)] = 3000
     seed: int = 0
 
