@@ -48,6 +48,7 @@ def judged(
     folder: Path, corpora: Sequence[Corpus], encode: Callable[[Sequence[str]], Any], title: str, full: bool
 ) -> Table:
     """A line for each corpus and rule; what the default rule takes when every match is known stands beside it."""
+    from pipeline.manifest.encoder import Nearness
     from pipeline.manifest.settings import MineConfig, RuleConfig
     from pipeline.mine import mine
 
@@ -64,7 +65,7 @@ def judged(
     )
     table = Table(f"yardstick: {title}, {NEGATIVES} negatives", head)
     told: dict[str, dict[str, Any]] = {}
-    usual = _named(RuleConfig().p, MineConfig().both)
+    usual = _named(Nearness().symmetric, MineConfig().both)
     for share, both in RULES:
         out = folder / f"{share} {both}"
         out.mkdir()

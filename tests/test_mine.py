@@ -22,7 +22,7 @@ from pipeline.manifest.settings import MineConfig, RuleConfig
 from pipeline.mine import corpus, mine, search, side
 from pipeline.mine.rule import ORIGINS, Found, Given, select
 
-RULE, KEEP = RuleConfig(negatives=5), 30
+RULE, KEEP = RuleConfig(negatives=5, p=0.8), 30
 
 
 def lines(path: Path, n: int) -> list[list[str]]:

@@ -122,13 +122,14 @@ class RuleConfig(Strict):
     """Which candidates of a record become its negatives; a change re-cuts stored candidates without the encoder.
 
     A candidate is eligible up to `mu + p * (score_pos - mu)`, `mu` being the mean cosine of random pairs of the corpus:
-    encoders whose random pairs score high would make a share of the raw score too easy. `margin` asks for so much less
-    than score_pos as well. `first` and `last` bound the rank among all candidates (1 is the nearest). Of the eligible
-    the nearest are taken, or, with `sample: random`, as many drawn by `seed`.
+    encoders whose random pairs score high would make a share of the raw score too easy. Without `p` the encoder's
+    manifest gives one for each kind of corpus. `margin` asks for so much less than score_pos as well. `first` and `last`
+    bound the rank among all candidates (1 is the nearest). Of the eligible the nearest are taken, or, with `sample:
+    random`, as many drawn by `seed`.
     """
 
     negatives: Annotated[int, Field(ge=1, le=100)] = 7
-    p: Annotated[float, Field(gt=0, le=1)] = 0.8
+    p: Annotated[float, Field(gt=0, le=1)] | None = None
     margin: Annotated[float, Field(ge=0, le=2)] | None = None
     first: Annotated[int, Field(ge=1)] = 1
     last: Annotated[int, Field(ge=1)] | None = None
@@ -140,6 +141,10 @@ class RuleConfig(Strict):
         if self.last is not None and self.last < self.first:
             raise ValueError(f"last {self.last} comes before first {self.first}")
         return self
+
+    def with_p(self, p: float) -> RuleConfig:
+        """This rule, with `p` where it names none."""
+        return self if self.p is not None else self.model_copy(update={"p": p})
 
 
 class MineConfig(Strict):

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from pipeline.manifest.encoder import Nearness
 from pipeline.manifest.settings import MineConfig, RuleConfig
 from pipeline.mine import both
 from pipeline.mine import corpus as of_corpus
@@ -32,6 +33,7 @@ from pipeline.record import CANDIDATE_SCHEMA
 from pipeline.shards import ShardWriter, write_parquet
 from pipeline.store import Receipt
 
+_USUAL = Nearness()
 #: Texts on which the recall of a search by signs is measured.
 RECALL_TEXTS = 512
 
@@ -42,6 +44,7 @@ def mine(
     out: Path,
     config: MineConfig,
     rule: RuleConfig,
+    nearness: Nearness = _USUAL,
     *,
     veto: Sequence[Sequence[Path]] | None = None,
 ) -> Receipt:
@@ -50,12 +53,13 @@ def mine(
     pairs-*.parquet (PAIR_SCHEMA), positional to the data shards; candidates-*.parquet (CANDIDATE_SCHEMA), one row per
     distinct text of the records; labelled-scores.parquet (`score`: f32), positional to the labelled rows.
 
-    evidence: that of every corpus of the build, mined now or not: no positive of any of them becomes a negative. veto: a
-    second encoder's vectors, a list of files per input. With `config.pool: corpus` ids count over the corpus' own pool
-    shards, with `all` over those of all inputs in their order; there a text found in two of them is one candidate.
+    evidence: that of every corpus of the build, mined now or not: no positive of any of them becomes a negative. nearness:
+    `p` by kind of corpus, where the rule names none. veto: a second encoder's vectors, a list of files per input. With
+    `config.pool: corpus` ids count over the corpus' own pool shards, with `all` over those of all inputs in their order;
+    there a text found in two of them is one candidate.
 
     Returns, under `corpora`, of each corpus: `mu` (mean cosine of a text and a candidate, 0 where there is none),
-    `random` (101 quantiles of random pairs), `pool`, counts, and the yardstick.
+    `p` and `both` that counted, `random` (101 quantiles of random pairs), `pool`, counts, and the yardstick.
 
     Raises FormatError where evidence is missing or pool, vectors and data were not made of each other; CountError where
     data and evidence differ.
@@ -66,12 +70,15 @@ def mine(
     for part in [whole] if config.pool == "all" else [[one] for one in whole]:
         ground = Ground.of([given for given, _ in part], evidence, [paths for _, paths in part])
         for number in range(len(part)):
-            corpora[part[number][0].corpus] = _mine_one(ground, number, out, config, rule)
+            corpora[part[number][0].corpus] = _mine_one(ground, number, out, config, rule, nearness)
     return {"corpora": corpora}
 
 
-def _mine_one(ground: Ground, number: int, out: Path, config: MineConfig, rule: RuleConfig) -> dict[str, Any]:
+def _mine_one(
+    ground: Ground, number: int, out: Path, config: MineConfig, rule: RuleConfig, nearness: Nearness
+) -> dict[str, Any]:
     given, records, names = ground.inputs[number], ground.records[number], ground.names
+    rule = rule.with_p(nearness.symmetric if given.symmetric and config.both is not None else nearness.other)
     folder = out / given.corpus
     folder.mkdir(parents=True)
     queries = Queries.of(
@@ -125,6 +132,7 @@ def _mine_one(ground: Ground, number: int, out: Path, config: MineConfig, rule: 
     counts = {ORIGINS[origin]: int((free.origins == origin).sum()) for origin in (SHIPPED, LABELLED)}
     told: dict[str, Any] = {
         "mu": mu,
+        "p": rule.p,
         "random": {"quantiles": [round(float(q), 6) for q in np.percentile(random, range(101))] if len(random) else []},
         "pool": [each.corpus for each in ground.inputs],
         "records": len(records),
