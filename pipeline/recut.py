@@ -41,7 +41,7 @@ class Cut:
 
 
 def changed_rule(rule: RuleConfig, words: Sequence[str]) -> RuleConfig:
-    """A rule with some settings changed, given as `name=value`; `none` takes a bound away.
+    """A rule with some settings changed, given as `name=value`; `none` takes a bound away, and gives `p` back to mining.
 
     Raises UsageError for an unknown name or a value that the setting cannot have.
 

@@ -244,7 +244,7 @@ def _mine(one: Mined, pool: list[Mined], half: int) -> None:
     pairs = [_pair(one, r, number) for r in one.records]
     for i, part in enumerate((pairs[:half], pairs[half:])):
         _write(one.folder / f"pairs-{i:05d}.parquet", part, PAIR_SCHEMA)
-    told = {"mu": one.mu, "random": {"quantiles": np.quantile(randoms, np.linspace(0, 1, 101)).tolist()}}
+    told = {"mu": one.mu, "p": 0.8, "random": {"quantiles": np.quantile(randoms, np.linspace(0, 1, 101)).tolist()}}
     (one.folder / "mined.json").write_text(json.dumps(told | {"pool": [other.name for other in pool]}))
 
 

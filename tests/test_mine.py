@@ -22,7 +22,7 @@ from pipeline.manifest.settings import MineConfig, RuleConfig
 from pipeline.mine import corpus, mine, search, side
 from pipeline.mine.rule import ORIGINS, Found, Given, select
 
-RULE, KEEP = RuleConfig(negatives=5), 30
+RULE, KEEP = RuleConfig(negatives=5, p=0.8), 30
 
 
 def lines(path: Path, n: int) -> list[list[str]]:
@@ -69,7 +69,7 @@ def made(corpora: list[Corpus], tmp_path_factory: pytest.TempPathFactory) -> Mad
 @pytest.fixture(scope="module")
 def mined(made: Made, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
     out = tmp_path_factory.mktemp("mined")
-    return out, mine(made.inputs, made.known, out, MineConfig(keep=KEEP), RULE)
+    return out, mine(made.inputs, made.known, out, MineConfig(keep=KEEP, both=None), RULE)
 
 
 def chosen(out: Path, corpus: str, data: pl.DataFrame, rule: RuleConfig, mu: float) -> list[list[int]]:
@@ -108,7 +108,7 @@ def test_equal_to_brute_force_on_real_records(
     names = [c.name for c in corpora]
     if pool == "all":
         out = tmp_path
-        told = mine(made.inputs, made.known, out, MineConfig(keep=KEEP, pool="all"), RULE)
+        told = mine(made.inputs, made.known, out, MineConfig(keep=KEEP, pool="all", both=None), RULE)
     for name in names if pool == "corpus" else ["ranked"]:
         oracle = Oracle(made, corpora, names if pool == "all" else [name])
         receipt = told["corpora"][name]
@@ -227,7 +227,7 @@ def test_neither_shards_nor_threads_nor_blocks_change_a_byte(
     monkeypatch.setattr(numba.config, "NUMBA_NUM_THREADS", 1)
     out, told = mined
     (tmp_path / "out").mkdir()
-    assert mine(again.inputs, again.known, tmp_path / "out", MineConfig(keep=KEEP), RULE) == told
+    assert mine(again.inputs, again.known, tmp_path / "out", MineConfig(keep=KEEP, both=None), RULE) == told
     ours, theirs = files(out), files(tmp_path / "out")
     for name in ours:
         if "pairs" not in name:
@@ -250,7 +250,9 @@ def test_the_order_of_records_changes_no_candidate(tmp_path: Path) -> None:
 def test_fewer_candidates_than_asked_are_a_counted_shortfall(tmp_path: Path) -> None:
     pairs = [{"text": a, "text_pos": b} for a, b in zip(made_up(3), made_up(3, 1), strict=True)]
     made = build(tmp_path / "build", [Corpus("one", pairs)])
-    told = mine(made.inputs, made.known, tmp_path, MineConfig(), RuleConfig(negatives=5, p=1.0))["corpora"]["one"]
+    told = mine(made.inputs, made.known, tmp_path, MineConfig(both=None), RuleConfig(negatives=5, p=1.0))["corpora"][
+        "one"
+    ]
     assert told["candidates"] == 3
     assert told["yardstick"]["records_short"] == 3
     assert told["stored"] == 6  # two a text: not its own positive
@@ -299,7 +301,7 @@ def test_another_encoder_may_veto(tmp_path: Path) -> None:
     corpora, made = small(tmp_path)
     other = build(tmp_path / "other", corpora, encode=partial(ngrams, salt="another"))
     rule = RuleConfig(negatives=3, p=0.5)
-    vetoed = mine(made.inputs, made.known, tmp_path, MineConfig(), rule, veto=[other.inputs[0].vectors])
+    vetoed = mine(made.inputs, made.known, tmp_path, MineConfig(both=None), rule, veto=[other.inputs[0].vectors])
     assert vetoed["corpora"]["one"]["stored"] > 0
     pool, second = made.pools["one"]["text"].to_list(), other.matrices["one"].astype(np.float64)
     at = {text: i for i, text in enumerate(pool)}
@@ -315,7 +317,7 @@ def test_another_encoder_may_veto(tmp_path: Path) -> None:
 def test_a_search_by_signs_tells_its_recall_and_fills_as_well(
     made: Made, mined: tuple[Path, dict], tmp_path: Path
 ) -> None:
-    told = mine(made.inputs, made.known, tmp_path, MineConfig(keep=KEEP, search="binary"), RULE)
+    told = mine(made.inputs, made.known, tmp_path, MineConfig(keep=KEEP, search="binary", both=None), RULE)
     for name, receipt in told["corpora"].items():
         kept = [
             pl.read_parquet(folder / name / "candidates-*.parquet")
@@ -341,7 +343,7 @@ def test_equal_to_sentence_transformers_where_the_rules_coincide(corpora: list[C
     pairs = [{"text": p["text"], "text_pos": p["text_pos"]} for p in pairs]
     made = build(tmp_path / "build", [Corpus("one", pairs)])
     rule = RuleConfig(negatives=3, p=1.0, margin=0.03)
-    mine(made.inputs, made.known, tmp_path, MineConfig(), rule)
+    mine(made.inputs, made.known, tmp_path, MineConfig(both=None), rule)
 
     class Hashed(torch.nn.Module):
         def preprocess(self, inputs, **_):
@@ -402,7 +404,7 @@ def test_bans_on_any_graph_of_few_texts(data: st.DataObject) -> None:
     rule = RuleConfig(negatives=3, p=1.0, first=data.draw(st.sampled_from([1, 2])))
     with tempfile.TemporaryDirectory() as folder:
         made = build(Path(folder, "build"), corpora, two_sided=data.draw(st.booleans()))
-        told = mine(made.inputs, made.known, Path(folder), MineConfig(keep=4, pool=pool), rule)
+        told = mine(made.inputs, made.known, Path(folder), MineConfig(keep=4, pool=pool, both=None), rule)
         for c in corpora:
             oracle = Oracle(made, corpora, ["one", "two"] if pool == "all" else [c.name])
             if not made.data[c.name].height:

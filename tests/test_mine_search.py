@@ -72,11 +72,11 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
     limits = [sorted({float(np.float32(x)) for x in draw.uniform(-0.5, 1, draw.integers(0, 7))}) for _ in range(n)]
     keep, eligible = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 8))
     second = None
-    veto = None
+    vetoes: list[Veto] = []
     device = data.draw(st.sampled_from([None, "cpu"])) if TORCH else None
     if data.draw(st.booleans()):
         second = (unit(draw.standard_normal((n, 6))), unit(draw.standard_normal((m, 6))), draw.uniform(-0.2, 0.8, n))
-        veto = Veto(side(second[0], hold=False), side(second[1], hold=True, device=device), second[2])
+        vetoes = [Veto(side(second[0], hold=False), side(second[1], hold=True, device=device), second[2])]
     hold = data.draw(st.booleans())
     counts = [len(x) for x in limits]
     wanted = Wanted(
@@ -95,7 +95,7 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
         patch.setattr(search, "COLUMNS", columns)
         patch.setattr(nearest, "COLUMNS", columns)
         patch.setattr(nearest, "TILE", data.draw(st.sampled_from([4, 128])))
-        found = Search(side(c, hold=hold, device=device), wanted, veto)(side(q, hold=False), np.arange(n), bans)
+        found = Search(side(c, hold=hold, device=device), wanted, vetoes)(side(q, hold=False), np.arange(n), bans)
     assert listed(found, n) == brute(q, c, banned, keep, eligible, limits, second)
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
 from scored_case import ask, docs, mine, scored_build
 from typer.testing import CliRunner
@@ -17,7 +18,7 @@ from pipeline.cli import app
 from pipeline.errors import StoreError, UsageError
 from pipeline.manifest.settings import RuleConfig, ScoreConfig
 from pipeline.recut import changed_rule, recut
-from pipeline.report.negatives import negatives_view
+from pipeline.report.negatives import negatives_view, showcase
 from pipeline.report.opened import Build, open_build
 
 RULE = RuleConfig(negatives=4, p=0.8)
@@ -154,3 +155,18 @@ def test_the_view_shows_texts_with_their_negatives(build: Path) -> None:
     assert table.row_count >= 4
     with pytest.raises(UsageError, match="has no records"):
         negatives_view(open_build(build), 2, "no")
+
+
+def test_the_showcase_shows_the_nearest_negatives_of_the_corpus_with_the_most_to_choose_from(build: Path) -> None:
+    opened = open_build(build)
+    opened.receipt["mine"] = {"docs": {"candidates": 5}, "ask": {"candidates": 9}}
+    rows = pl.concat([pl.read_parquet(path) for path in opened.data("ask")]).to_dicts()
+    near = {row["text"]: 0.0 for row in rows if row["neg"]}
+    for row in rows:
+        if row["neg"]:
+            mean = sum(one["score"] for one in row["neg"]) / len(row["neg"])
+            near[row["text"]] = max(near[row["text"]], mean)
+    ordered = sorted(near, key=lambda text: -near[text])
+    told = [str(cell) for cell in showcase(opened, 2).columns[1].cells]
+    shown = [told[i] for i, kind in enumerate(showcase(opened, 2).columns[0].cells) if kind == "text"]
+    assert [near[text] for text in shown] == [near[ordered[k * len(near) // 40]] for k in (1, 2)]

@@ -144,12 +144,10 @@ def negatives(
 
 
 def _show_scored(folder: Path) -> None:
-    from pipeline.report.negatives import negatives_view
+    from pipeline.report.negatives import showcase
     from pipeline.report.opened import open_build
     from pipeline.report.yardstick import yardstick_table
 
     made = open_build(folder)
     out.print(yardstick_table(made.receipt))
-    # One text of each of three corpora: a look, `m3e preview` shows more.
-    for table in negatives_view(made, 1)[:3]:
-        out.print(table)
+    out.print(showcase(made))  # a look; `m3e preview` shows all corpora

@@ -8,6 +8,7 @@ holds the best and some more, and a score that nothing left out exceeds. Exact s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,7 +39,7 @@ class Best(NamedTuple):
 
 
 class Barred(NamedTuple):
-    """Another encoder's rows and queries, and the score above which it bars a row."""
+    """Another view's rows and queries, and the score above which it bars a row."""
 
     rows: Nearest
     queries: Matrix
@@ -69,9 +70,9 @@ class Nearest:
         size: int,
         offsets: Ids,
         items: Ids,
+        barred: Sequence[Barred] = (),
         *,
         reach: Scores | None = None,
-        barred: Barred | None = None,
     ) -> Best:
         """The best `size` of each query, or of those up to its `reach`.
 
@@ -83,8 +84,10 @@ class Nearest:
         device = self._device
         taken = _Taken(len(queries), size, device)
         above = torch.zeros(len(queries), dtype=torch.int64, device=device)
-        asked, other = _half(queries, device), None if barred is None else _half(barred.queries, device)
-        most = None if barred is None else torch.from_numpy(barred.limits).to(device)[:, None]
+        asked = _half(queries, device)
+        others = [
+            (one.rows, _half(one.queries, device), torch.from_numpy(one.limits).to(device)[:, None]) for one in barred
+        ]
         up_to = None if reach is None else torch.from_numpy(reach).to(device)[:, None]
         order = np.argsort(items, kind="stable")
         places, owners = items[order], np.repeat(np.arange(len(queries)), np.diff(offsets))[order]
@@ -93,8 +96,8 @@ class Nearest:
             lo, hi = np.searchsorted(places, [first, first + scores.shape[1]])
             struck = (torch.from_numpy(part[lo:hi]).to(device) for part in (owners, places - first))
             scores[tuple(struck)] = -torch.inf
-            if barred is not None:
-                scores.masked_fill_(products(other, barred.rows._block(first)) > most, -torch.inf)
+            for rows, other, most in others:
+                scores.masked_fill_(products(other, rows._block(first)) > most, -torch.inf)
             if up_to is not None:
                 over = scores > up_to
                 above += over.sum(1)

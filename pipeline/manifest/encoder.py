@@ -51,6 +51,15 @@ class Prompts(Strict):
     text_pos: str = ""
 
 
+class Nearness(Strict):
+    """`p` of the rule for hard negatives, where a recipe names none: how near they may come under this encoder, by kind
+    of corpus. `symmetric` counts where candidates are held against the positive too (`mine.both`).
+    """
+
+    symmetric: Annotated[float, Field(gt=0, le=1)] = 0.95
+    other: Annotated[float, Field(gt=0, le=1)] = 0.8
+
+
 class EncoderManifest(Strict):
     """A model that encodes texts. What is left out, the model's own configuration decides."""
 
@@ -59,5 +68,6 @@ class EncoderManifest(Strict):
     source: Annotated[HubModel | LocalModel | PackageModel, Field(discriminator="kind")]
     prompts: Prompts | None = None
     max_tokens: Annotated[int, Field(ge=8)] | None = None
+    p: Nearness = Nearness()
     licence: Terms
     note: str | None = None

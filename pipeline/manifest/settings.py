@@ -122,13 +122,14 @@ class RuleConfig(Strict):
     """Which candidates of a record become its negatives; a change re-cuts stored candidates without the encoder.
 
     A candidate is eligible up to `mu + p * (score_pos - mu)`, `mu` being the mean cosine of random pairs of the corpus:
-    encoders whose random pairs score high would make a share of the raw score too easy. `margin` asks for so much less
-    than score_pos as well. `first` and `last` bound the rank among all candidates (1 is the nearest). Of the eligible
-    the nearest are taken, or, with `sample: random`, as many drawn by `seed`.
+    encoders whose random pairs score high would make a share of the raw score too easy. Without `p` the encoder's
+    manifest gives one for each kind of corpus. `margin` asks for so much less than score_pos as well. `first` and `last`
+    bound the rank among all candidates (1 is the nearest). Of the eligible the nearest are taken, or, with `sample:
+    random`, as many drawn by `seed`.
     """
 
     negatives: Annotated[int, Field(ge=1, le=100)] = 7
-    p: Annotated[float, Field(gt=0, le=1)] = 0.8
+    p: Annotated[float, Field(gt=0, le=1)] | None = None
     margin: Annotated[float, Field(ge=0, le=2)] | None = None
     first: Annotated[int, Field(ge=1)] = 1
     last: Annotated[int, Field(ge=1)] | None = None
@@ -141,6 +142,10 @@ class RuleConfig(Strict):
             raise ValueError(f"last {self.last} comes before first {self.first}")
         return self
 
+    def with_p(self, p: float) -> RuleConfig:
+        """This rule, with `p` where it names none."""
+        return self if self.p is not None else self.model_copy(update={"p": p})
+
 
 class MineConfig(Strict):
     """Where hard negatives are looked for. `keep` candidates per text are stored before any rule.
@@ -148,12 +153,19 @@ class MineConfig(Strict):
     `pool: corpus` searches the record's own corpus, `all` every corpus of the build. `search: binary` looks through
     signs first and scores the best again: faster on a CPU, with a recall that the receipt tells. `veto` names a second
     encoder that must find a candidate eligible too.
+
+    `both` asks the same of the positive, in symmetric corpora: the mean of a candidate's cosines with text and positive
+    may reach `mu + both * (score_pos - mu)`, else it is no candidate. `yardstick` takes for each corpus the highest
+    value under which at most `max_false` of the negatives are known matches, hidden for the purpose, and 0.8 where too
+    few matches are known.
     """
 
     pool: Literal["corpus", "all"] = "corpus"
     keep: Annotated[int, Field(ge=1, le=1000)] = 100
     search: Literal["exact", "binary"] = "exact"
     veto: str | None = None
+    both: Annotated[float, Field(gt=0, le=1)] | Literal["yardstick"] | None = "yardstick"
+    max_false: Annotated[float, Field(ge=0, le=1)] = 0.005
     yardstick_texts: Annotated[int, Field(ge=0)] = 3000
     seed: int = 0
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from pipeline.manifest.settings import RuleConfig
 from pipeline.mine.bans import Bans
+from pipeline.mine.both import lowest
 from pipeline.mine.csr import Csr, Ints
 from pipeline.mine.findings import Nearest
 from pipeline.mine.given import within
@@ -97,10 +98,10 @@ class Queries:
             taken = np.flatnonzero(known.sizes)[:left]
             left -= len(taken)
             rows.append(some[taken])
-            matches.append(_of(known, taken))
+            matches.append(known.some(taken))
             at = np.arange(len(some))
             own = np.concatenate([at, at, families[0]]), np.concatenate([self.groups[some], shown, families[1]])
-            bans.append(_of(self.spread(some, own), taken))
+            bans.append(self.spread(some, own).some(taken))
             if not left:
                 break
         at = np.concatenate(rows)
@@ -123,9 +124,8 @@ def wanted(queries: Queries, score_pos: Scores, rule: RuleConfig, mu: float, kee
 def veto(queries: Side, candidates: Side, of_record: Ints, score_pos: Scores, rule: RuleConfig) -> Veto:
     """The other encoder's limit for each text: the lowest of its records', by its own mean and the same p."""
     mu = float(queries.mean() @ candidates.mean())
-    lowest = np.full(len(queries), np.inf)
-    np.minimum.at(lowest, of_record, limits(score_pos, rule.model_copy(update={"margin": None}), mu))
-    return Veto(queries, candidates, lowest)
+    records = limits(score_pos, rule.model_copy(update={"margin": None}), mu)
+    return Veto(queries, candidates, lowest(of_record, records, len(queries)))
 
 
 def paired(vectors: Side, left: Ids, right: Ids) -> Scores:
@@ -149,11 +149,6 @@ def random_scores(queries: Side, candidates: Side, seed: int) -> npt.NDArray[np.
     n = RANDOM if len(queries) and len(candidates) else 0
     left, right = draw.integers(0, max(len(queries), 1), n), draw.integers(0, max(len(candidates), 1), n)
     return candidates.cosines(queries.take(left), right[:, None])[:, 0] if n else np.zeros(0, np.float32)
-
-
-def _of(lists: Csr, at: Ints) -> Csr:
-    owner, items = lists.rows(at)
-    return Csr.sorted(owner, items, len(at))
 
 
 def _stacked(lists: list[Csr]) -> Csr:

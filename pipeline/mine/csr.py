@@ -49,6 +49,11 @@ class Csr:
         before = np.cumsum(sizes) - sizes
         return owner, self.items[np.arange(len(owner)) - before[owner] + self.offsets[at][owner]]
 
+    def some(self, at: Ints) -> Csr:
+        """The rows `at`, as lists of their own."""
+        owner, items = self.rows(at)
+        return Csr.sorted(owner, items, len(at))
+
     def sums(self, weights: Ints) -> Ints:
         """The sum over each row of `weights[item]`."""
         running = np.concatenate([np.zeros(1, np.int64), np.cumsum(weights[self.items])])

@@ -65,6 +65,31 @@ def strike_above(scores, second, reach, lo, hi):  # type: ignore[no-untyped-def]
                 scores[r, j] = -np.inf
 
 
+@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
+def _dot(a, b):  # type: ignore[no-untyped-def]
+    # Products of float16 numbers are exact; whatever the order of a sum in float64, it rounds to the same float32.
+    total = 0.0
+    for i in range(a.shape[0]):
+        total += np.float64(a[i]) * np.float64(b[i])
+    return total
+
+
+@njit(nogil=True, cache=True)
+def strike_some(scores, left, right, most, least, lo, hi):  # type: ignore[no-untyped-def]
+    """-inf for what scores above `least[row]` and whose other score, left[row] . right[column], lies above `most[row]`."""
+    for r in range(lo, hi):
+        row = scores[r]
+        for begin in range(0, row.shape[0], STRIDE):
+            end = min(begin + STRIDE, row.shape[0])
+            some = False
+            for j in range(begin, end):
+                some |= row[j] > least[r]
+            if some:
+                for j in range(begin, end):
+                    if row[j] > least[r] and _dot(left[r], right[j]) > most[r]:
+                        row[j] = -np.inf
+
+
 @njit(nogil=True, cache=True)
 def scan(scores, first, top, size, low_of, reach, low, low_size, above, lo, hi):  # type: ignore[no-untyped-def]
     """Take rows lo..hi of a block of scores that begins at candidate `first` into lists.
@@ -114,15 +139,6 @@ def settle(low_of, low_worst, above):  # type: ignore[no-untyped-def]
             above[q] += above[q + 1]
         for q in range(low_of[r] + 1, low_of[r + 1]):
             low_worst[q] = max(low_worst[q], low_worst[q - 1])
-
-
-@njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
-def _dot(a, b):  # type: ignore[no-untyped-def]
-    # Products of float16 numbers are exact; whatever the order of a sum in float64, it rounds to the same float32.
-    total = 0.0
-    for i in range(a.shape[0]):
-        total += np.float64(a[i]) * np.float64(b[i])
-    return total
 
 
 @njit(nogil=True, cache=True)

@@ -63,6 +63,7 @@ def limits(score_pos: Scores, rule: RuleConfig, mu: float) -> npt.NDArray[np.flo
     >>> limits(np.array([0.9], np.float32), RuleConfig(p=0.8), 0.5).round(6).tolist()
     [0.82]
     """
+    assert rule.p is not None  # `with_p`, by whoever knows the corpus
     pos = score_pos.astype(np.float64)
     limit: npt.NDArray[np.float64] = mu + rule.p * (pos - mu)
     return limit if rule.margin is None else np.minimum(limit, pos - rule.margin)
@@ -87,7 +88,7 @@ def select(
     ...     np.array([0.89, 0.8, 0.7], np.float32), np.array([1, 2, 3], np.int32))
     >>> nothing = Given(np.zeros(2, np.int64), *(np.zeros(0, t) for t in (np.uint32, np.float32, np.uint8)))
     >>> select(np.array([4], np.uint32), np.array([0.9], np.float32), np.zeros(1, np.uint64), nothing, found,
-    ...     RuleConfig(negatives=1), 0.5).ids.tolist()
+    ...     RuleConfig(negatives=1, p=0.8), 0.5).ids.tolist()
     [8]
     """
     n, most = len(text), rule.negatives

@@ -12,7 +12,7 @@ and the result is the same to the last bit.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -34,7 +34,7 @@ SIGNS = 4
 
 
 class Veto(NamedTuple):
-    """Another encoder's vectors, and the score up to which it finds a candidate of each query eligible."""
+    """Another view of queries and candidates, and the score up to which it finds a candidate of each query eligible."""
 
     queries: Side
     candidates: Side
@@ -57,7 +57,7 @@ class Search:
 
     candidates: Side
     wanted: Wanted
-    veto: Veto | None = None
+    vetoes: Sequence[Veto] = ()
     binary: bool = False
 
     def __call__(self, queries: Side, rows: Ints, bans: Csr) -> Nearest:
@@ -73,8 +73,8 @@ class Search:
         if self.binary:
             parts, unsure = self._by_signs(left, rows, bans, owner, limits)
             if len(unsure):
-                rest = Search(self.candidates, self.wanted, self.veto)
-                again = rest(queries, rows[unsure], _rows_of(bans, unsure))
+                rest = Search(self.candidates, self.wanted, self.vetoes)
+                again = rest(queries, rows[unsure], bans.some(unsure))
                 at_row = np.repeat(unsure, np.diff(again.offsets))
                 parts.append(Part(at_row, again.ranks, again.at, again.scores))
         else:
@@ -84,15 +84,13 @@ class Search:
         return together(rows, parts, len(unsure))
 
     def _by_products(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
-        n, error = len(rows), self._error
+        error = self._error
         reach = (limits + error).astype(np.float32)
         taking = _Taking(bans, self.wanted.keep + SLACK, owner, reach, self.wanted.eligible + SLACK_ELIGIBLE)
-        other = self.veto.queries.take(rows) if self.veto else None
+        others = [(veto, veto.queries.take(rows), veto.limits[rows] + error) for veto in self.vetoes]
         for first, scores in self._products(left, self.candidates):
-            if self.veto and other is not None:
-                block = self.veto.candidates.block(first, first + scores.shape[1])
-                second, most = other @ block.T, (self.veto.limits[rows] + error).astype(np.float32)
-                in_blocks(n, lambda a, b: kernels.strike_above(scores, second, most, a, b), CHUNK)  # noqa: B023
+            for veto, other, most in others:
+                _strike(scores, other, veto.candidates.block(first, first + scores.shape[1]), most, taking.least())
             taking.block(first, scores)
         best, sure = self._best(left, rows, *taking.best())
         eligible, sure_too = self._eligible(left, rows, owner, limits, *taking.best_below(), taking.above)
@@ -102,7 +100,7 @@ class Search:
     def _on_device(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
         there = self.candidates.there
         assert there is not None
-        found = there.best(left, self.wanted.keep + SLACK, bans.offsets, bans.items, barred=self._barred(rows))
+        found = there.best(left, self.wanted.keep + SLACK, bans.offsets, bans.items, self._barred(rows))
         best, sure = self._best(left, rows, found.at, found.worst)
         parts = [best]
         held = np.bincount(best.row, minlength=len(rows))
@@ -113,26 +111,27 @@ class Search:
         short = np.flatnonzero((within < self.wanted.eligible) & (held[owner] == self.wanted.keep))
         for some in (short[lo : lo + ROWS] for lo in range(0, len(short), ROWS)):
             row, up_to = owner[some], limits[some]
-            these = _rows_of(bans, row)
+            these = bans.some(row)
             low = there.best(
                 left[row],
                 self.wanted.eligible + SLACK_ELIGIBLE,
                 these.offsets,
                 these.items,
+                self._barred(rows[row]),
                 reach=(up_to + self._error).astype(np.float32),
-                barred=self._barred(rows[row]),
             )
             part, sure_too = self._eligible(left, rows, row, up_to, low.at, low.worst, low.above)
             sure[row[~sure_too]] = False
             parts.append(part)
         return [part.where(sure[part.row]) for part in parts], np.flatnonzero(~sure)
 
-    def _barred(self, rows: Ints) -> Barred | None:
-        if self.veto is None:
-            return None
-        assert self.veto.candidates.there is not None
-        limits = (self.veto.limits[rows] + self._error).astype(np.float32)
-        return Barred(self.veto.candidates.there, self.veto.queries.take(rows), limits)
+    def _barred(self, rows: Ints) -> list[Barred]:
+        barred = []
+        for veto in self.vetoes:
+            assert veto.candidates.there is not None
+            limits = (veto.limits[rows] + self._error).astype(np.float32)
+            barred.append(Barred(veto.candidates.there, veto.queries.take(rows), limits))
+        return barred
 
     def _by_signs(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
         n, keep = len(rows), self.wanted.keep
@@ -180,9 +179,9 @@ class Search:
         """uint64 [len(owner), m], ascending: score and place of what stands in each list, the vetoed ones taken out."""
         scores = self.candidates.cosines(left[owner], at)
         valid = at >= 0
-        if self.veto:
-            second = self.veto.candidates.cosines(self.veto.queries.take(rows[owner]), at)
-            valid &= second <= self.veto.limits[rows[owner]][:, None]
+        for veto in self.vetoes:
+            second = veto.candidates.cosines(veto.queries.take(rows[owner]), at)
+            valid &= second <= veto.limits[rows[owner]][:, None]
         return np.sort(pack(scores, np.where(valid, at, -1)), axis=1)
 
     def _best(self, left: Matrix, rows: Ints, at: Ints, worst: Scores) -> tuple[Part, Bools]:
@@ -286,6 +285,13 @@ class _Taking:
 
         in_blocks(len(bans), work, CHUNK)
 
+    def least(self) -> Scores:
+        """A score of each row up to which nothing is taken any more."""
+        least = self._top.worst.copy()
+        has = np.flatnonzero(np.diff(self._low_of))
+        least[has] = np.minimum(least[has], self._low.worst[self._low_of[has]])
+        return least
+
     def best(self) -> tuple[Ints, Scores]:
         return self._top.best(self._sizes[0])
 
@@ -294,6 +300,15 @@ class _Taking:
         at, worst = self._low.best(self._sizes[1])
         kernels.settle(self._low_of, worst, self.above)
         return at, worst
+
+
+def _strike(scores: Scores, other: Matrix, block: Matrix, most: Limits, least: Scores) -> None:
+    """-inf where another view's score lies above `most`; looked at only where the score lies above `least`."""
+    if np.isneginf(least).any():
+        second, border = other @ block.T, most.astype(np.float32)
+        in_blocks(len(scores), lambda a, b: kernels.strike_above(scores, second, border, a, b), CHUNK)
+    else:
+        in_blocks(len(scores), lambda a, b: kernels.strike_some(scores, other, block, most, least, a, b), CHUNK)
 
 
 def _nth(scores: Scores, size: int) -> Scores:
@@ -307,11 +322,6 @@ def _requests(wanted: Wanted, rows: Ints) -> tuple[Ints, Limits]:
     """For each limit of these rows: the position of its row, and the limit."""
     owner, at = Csr(wanted.offsets, np.arange(len(wanted.limits))).rows(rows)
     return owner, wanted.limits[at]
-
-
-def _rows_of(lists: Csr, at: Ints) -> Csr:
-    owner, items = lists.rows(at)
-    return Csr.sorted(owner, items, len(at))
 
 
 def spans(cost: Ints, rows: int, most: int) -> Iterator[tuple[int, int]]:

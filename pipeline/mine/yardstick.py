@@ -111,6 +111,10 @@ class Hidden(NamedTuple):
     bans: Csr
     matches: Csr
 
+    def some(self, at: Ints) -> Hidden:
+        """Those at these places."""
+        return Hidden(self.rows[at], self.records[at], self.bans.some(at), self.matches.some(at))
+
 
 def judge(
     hidden: Hidden, places: Ints, chosen: Chosen, score_pos: npt.NDArray[np.float32], mu: float

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -15,6 +15,9 @@ from pipeline.report.opened import Build
 
 #: Characters of a text that are shown.
 SHOWN = 120
+#: Records that a showcase is chosen from.
+LOOKED = 16_384
+COLUMNS = ("text", "text_pos", "score_pos", "calibrated_pos", "licence_id", "commercial", "neg")
 #: How terms look: what may not be used freely stands out.
 COLOURS = {"allowed": "green", "unknown": "yellow", "forbidden": "red"}
 
@@ -34,10 +37,23 @@ def negatives_view(build: Build, n: int = 3, corpus: str | None = None) -> list[
     if corpus is not None and corpus not in scored:
         cure = f"choose one of: {', '.join(scored)}"
         raise UsageError(str(build.folder), f"corpus {corpus} has no records in this build", cure)
-    return [_view(build, name, n) for name in ([corpus] if corpus else scored)]
+    return [_view(corpus, _samples(build, corpus, n)) for corpus in ([corpus] if corpus else scored)]
 
 
-def _view(build: Build, corpus: str, n: int) -> Table:
+def showcase(build: Build, n: int = 3) -> Table:
+    """What hard negatives look like, in `n` texts: of the corpus with the most candidates, where the search had a choice,
+    such whose negatives lie nearest, a fortieth of its records apart. The first LOOKED records are looked at.
+    """
+    mined = build.receipt["mine"]
+    corpus = max((name for name in build.corpora if name in mined), key=lambda name: int(mined[name]["candidates"]))
+    frame = pl.scan_parquet(build.data(corpus)).select(COLUMNS).head(LOOKED).collect()
+    near = pl.col("neg").list.eval(pl.element().struct.field("score")).list.mean()
+    frame = frame.filter(pl.col("neg").list.len() > 0).with_columns(near=near).sort("near", descending=True)
+    frame = frame.unique("text", keep="first", maintain_order=True)
+    return _view(corpus, [frame.row((k + 1) * frame.height // 40, named=True) for k in range(min(n, frame.height))])
+
+
+def _view(corpus: str, rows: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(
         title=f"{corpus}: texts, positives and hard negatives",
         title_justify="left",
@@ -51,7 +67,7 @@ def _view(build: Build, corpus: str, n: int) -> Table:
     for name in ("score", "calibrated", "rank"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("licence", no_wrap=True)
-    for row in _samples(build, corpus, n):
+    for row in rows:
         table.add_row("text", _cut(row["text"]), "", "", "", "", style="bold")
         # The name is the text's own licence, the colour what the record with its negatives may be used for.
         licence = f"[{COLOURS[row['commercial']]}]{escape(row['licence_id'])}[/]"
@@ -70,8 +86,7 @@ def _view(build: Build, corpus: str, n: int) -> Table:
 
 
 def _samples(build: Build, corpus: str, n: int) -> list[dict[str, Any]]:
-    columns = ["text", "text_pos", "score_pos", "calibrated_pos", "licence_id", "commercial", "neg"]
-    frame = pl.scan_parquet(build.data(corpus)).select(columns)
+    frame = pl.scan_parquet(build.data(corpus)).select(COLUMNS)
     rows = int(frame.select(pl.len()).collect().item())
     chosen = [frame.slice(at, 1) for at in range(0, rows, max(1, rows // n))[:n]]
     return pl.concat(chosen).collect().to_dicts() if chosen else []

@@ -30,7 +30,7 @@ from pipeline.store import Receipt
 class ScoreInput:
     """One corpus. `pool`: the corpora whose pools the numbers of texts run over, in order; this one is among them.
 
-    `candidates` and `labelled_scores` come from mining, `mined` is its receipt for this corpus (`mu`, `random`). `miner`:
+    `candidates` and `labelled_scores` come from mining, `mined` is its receipt for this corpus (`mu`, `p`, `random`). `miner`:
     the encoder's terms under the recipe's policy (allowed throughout where the policy accepts them).
     """
 
@@ -61,7 +61,7 @@ def score(given: ScoreInput, out: Path, rule: RuleConfig, config: ScoreConfig) -
     own = given.own
     for part in given.pool:
         part.prove()
-    mu = float(given.mined["mu"])
+    mu, rule = float(given.mined["mu"]), rule.with_p(given.mined["p"])
     negatives = select_negatives(own.data, own.pairs, given.candidates, rule, mu)
     shards = [path for part in given.pool for path in part.pool]
     text_file = out / "negatives.text"

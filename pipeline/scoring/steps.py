@@ -32,6 +32,8 @@ def mine_step(
 ) -> Entry:
     """Candidates of the corpora of `group`, which share one pool. vectors: per corpus those of each encoder."""
     config, rule = context.recipe.mine, context.recipe.rule
+    assert context.recipe.encoder is not None
+    nearness = context.encoders[context.recipe.encoder][0].p
 
     def work(out: Path) -> Receipt:
         from pipeline.mine import Known, MineInput, mine
@@ -59,11 +61,12 @@ def mine_step(
             for c in context.corpora
         ]
         veto = [[entry.path / "vectors.npy" for entry in vectors[c.name][1]] for c in group] if config.veto else None
-        return mine(inputs, known, out, config, rule, veto=veto)
+        return mine(inputs, known, out, config, rule, nearness, veto=veto)
 
     told = {
         "mine": config.model_dump(mode="json", exclude={"veto"}),
         "rule": rule.model_dump(mode="json"),
+        "nearness": nearness.model_dump(mode="json"),
         "group": [c.name for c in group],
         "corpora": [[c.name, c.symmetric, sorted(c.code_sides)] for c in context.corpora],
     }
