@@ -1,7 +1,8 @@
 """A child process on the Hub's double, whose address the libraries read when they are imported: `m3e` and mteb itself.
 
 Runs are lists of words: `["m3e", ...]`; `["mteb", MODEL, TASK...]`, the main scores that mteb gives a model of
-sentence-transformers; `["offline"]`, from which on the Hub is not asked, as with HF_HUB_OFFLINE.
+sentence-transformers; `["read", FILE]`, the score of a result; `["offline"]`, from which on the Hub is not asked, as
+with HF_HUB_OFFLINE.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ def scores_of_mteb(model: str, names: list[str]) -> dict[str, float]:
 def run(words: list[str]) -> Any:
     if words[0] == "mteb":
         return scores_of_mteb(words[1], words[2:])
+    if words[0] == "read":
+        from mteb import TaskResult
+
+        return TaskResult.from_disk(Path(words[1])).get_score()
     if words[0] == "offline":
         import datasets
         import huggingface_hub

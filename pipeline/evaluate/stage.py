@@ -73,7 +73,7 @@ def evaluate(
     tasks = tasks_of(config.suite, config.tasks, local, data)
     with writable(out, "evaluation"):
         (out / "tasks").mkdir(parents=True, exist_ok=True)
-        write_durably(out / SETTINGS, readable_json(asked))
+        _write(out / SETTINGS, readable_json(asked))
         gaps, changed = _run(base, identity, tasks, out, listen)
         results = _results(base, identity, config, out, tasks_of(config.suite, (), local, data), gaps)
         changed = _write(out / RESULTS, readable_json(results)) or changed
