@@ -25,13 +25,18 @@ CLAIMS = (
     "encode",
     "mine",
     "yardstick",
+    "data_value",
 )
+#: Run only when named: it trains models for about ten minutes.
+LONG = ("data_value",)
 
 
 def main(arguments: Sequence[str] | None = None) -> list[Table]:
-    """Runs the named claims, or all. Bars that do not hold are told, not raised: machines differ."""
+    """Runs the named claims, or all that are not LONG. Bars that do not hold are told, not raised: machines differ."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("claims", nargs="*", metavar="CLAIM", help=f"of: {', '.join(CLAIMS)}; all of them if none")
+    parser.add_argument(
+        "claims", nargs="*", metavar="CLAIM", help=f"of: {', '.join(CLAIMS)}; if none, all but {', '.join(LONG)}"
+    )
     parser.add_argument("--pairs", type=int, help="another number of pairs for the named claims")
     parser.add_argument("--json", type=Path, help="write the tables to this file as well")
     given = parser.parse_args(arguments)
@@ -42,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> list[Table]:
     if arguments is None:
         os.environ.update(ONE_THREAD)
     tables = []
-    for name in given.claims or CLAIMS:
+    for name in given.claims or [name for name in CLAIMS if name not in LONG]:
         run = importlib.import_module(f"benchmarks.{name}").run
         tables.append(run() if given.pairs is None else run(pairs=given.pairs))
     if given.json:
