@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect import Flow, flow
-from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
@@ -27,6 +27,7 @@ from pipeline.ledger import STAGES, Funnel, total
 from pipeline.make import Made, make
 from pipeline.manifest.catalog import read_catalog
 from pipeline.report.opened import open_build
+from pipeline.report.page import page_of
 
 
 def run_build(recipe: str, parameters: BuildParameters) -> State[Any]:
@@ -44,6 +45,12 @@ def run_build(recipe: str, parameters: BuildParameters) -> State[Any]:
             table=yardstick_rows(open_build(made.folder).receipt),
             description=f"Negatives of {recipe}",
         )
+    create_link_artifact(
+        key=f"{recipe}-report",
+        link=page_of(made.folder).resolve().as_uri(),
+        link_text="report.html",
+        description=f"Report page of {recipe}, on the machine that built it",
+    )
     if (outcome := made.outcome) is None:
         return Completed(message=f"{recipe} {written}")
     create_table_artifact(

@@ -6,10 +6,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from pipeline.build import Outcome, build, count
 from pipeline.context import Context, context_of
+from pipeline.cost import Costs
 from pipeline.encoding import Encoded
 from pipeline.errors import UsageError
 from pipeline.fetch import Moved
@@ -98,19 +99,18 @@ def make(
         searches = 1 if recipe.mine.pool == "all" else corpora
         steps = {"model": encoders, "pool": corpora, "encode": corpora * encoders, "mine": searches, "score": corpora}
         with running(steps) as (runner, listener):
-            scored = score_build(context.heard_by(listener.encoded), runner)
-        folder, changed = write_scored(scored, out, _timings(runner))
+            costs = Costs(runner)
+            scored = score_build(context.heard_by(listener.encoded), costs)
+            told = costs.told()
+        folder, changed = write_scored(scored, out, told)
         return Made(folder, changed, below.outcome, scored)
 
 
 def _build(context: Context, out: Path, running: Running, only: tuple[str, ...], *, strict: bool) -> Made:
     with running(steps_of(len(context.corpora), len(context.benchmarks))) as (runner, listener):
-        outcome = build(context.heard_by(listener.hear, listener.encoded), runner, strict=strict)
+        costs = Costs(runner)
+        outcome = build(context.heard_by(listener.hear, listener.encoded), costs, strict=strict)
+        told = costs.told()
     count(outcome)
-    folder, changed = write_build(outcome, out, only, _timings(runner))
+    folder, changed = write_build(outcome, out, only, told)
     return Made(folder, changed, outcome)
-
-
-def _timings(runner: Runner) -> list[dict[str, Any]]:
-    """How long the steps took, where the runner kept it."""
-    return list(getattr(runner, "timings", []))

@@ -9,13 +9,14 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.build import Outcome
-from pipeline.card import render_attribution, render_card
+from pipeline.card import parts_of, render_attribution, render_card
 from pipeline.folder import readable_json, write_folder
 from pipeline.ledger import total
 from pipeline.manifest.corpus import Corpus
 from pipeline.release import told_terms
-from pipeline.report.page import Profiles, all_leaks, render_page
-from pipeline.report.profile import profile_of
+from pipeline.report.opened import Build
+from pipeline.report.page import page_of, write_page
+from pipeline.report.profile import Profiles, all_leaks, profile_of
 from pipeline.source import Fetched
 from pipeline.store import library_versions
 
@@ -43,7 +44,7 @@ def folder_name(recipe: str, only: tuple[str, ...], sample: int | None, against:
     return recipe + part + (f".against-{against[:8]}" if against else "")
 
 
-def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: list[dict[str, Any]]) -> tuple[Path, bool]:
+def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], costs: list[dict[str, Any]]) -> tuple[Path, bool]:
     """Put the build folder together; returns its path and whether anything was written.
 
     A folder that already holds exactly this build is left alone, to the byte. Raises StoreError when `out` cannot be
@@ -61,7 +62,9 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], timings: lis
     }
     told = _receipt(outcome, only, profiles)
     papers = {"funnel.json": readable_json(funnel), **_papers(outcome, told, profiles)}
-    changed = write_folder(target, context.store.root / "locks", _links(outcome), papers, told, _run(outcome, timings))
+    changed = write_folder(target, context.store.root / "locks", _links(outcome), papers, told, _run(outcome, costs))
+    if changed or not page_of(target).is_file():
+        write_page(Build(target), profiles=profiles)
     return target, changed
 
 
@@ -87,14 +90,13 @@ def _links(outcome: Outcome) -> dict[str, tuple[Path, dict[str, Any]]]:
 
 
 def _papers(outcome: Outcome, receipt: dict[str, Any], profiles: Profiles) -> dict[str, bytes]:
-    """What people read: the card, the attributions, the report page."""
+    """What people read: the card, the attributions."""
     funnels = list(outcome.funnels.values())
     corpora = [c for c in outcome.context.corpora if c.name in outcome.funnels]
     card = render_card(corpora, receipt, funnels, leaks=all_leaks(profiles))
     return {
         "README.md": card.encode(),
         "ATTRIBUTION.md": render_attribution(corpora).encode(),
-        "report.html": render_page(receipt, funnels, corpora, profiles).encode(),
     }
 
 
@@ -115,10 +117,24 @@ def _receipt(outcome: Outcome, only: tuple[str, ...], profiles: Profiles) -> dic
         "tombstones": len(context.tombstones),
         "personal": {name: outcome.entries["assemble", name].receipt["personal"] for name in outcome.corpora},
         "masked": {name: outcome.entries["convert", name].receipt["masked"] for name in outcome.corpora},
+        "corpora": {c.name: about(c) for c in context.corpora if c.name in outcome.corpora},
         "gaps": [vars(gap) for gap in outcome.gaps],
         "warnings": outcome.warnings,
         "benchmarks": sorted(task for stage, task in outcome.entries if stage == "index"),
         "training_datasets": _training_datasets(outcome, profiles),
+    }
+
+
+def about(corpus: Corpus) -> dict[str, Any]:
+    """What people want to know of a corpus, so that a build explains itself without its manifests."""
+    return {
+        **corpus.model_dump(mode="json", include={"title", "domain", "task", "prompt", "script"}),
+        "parts": {
+            part: terms.model_dump(
+                mode="json", include={"spdx", "commercial", "redistribute", "attribution", "conflict"}
+            )
+            for _, part, terms in parts_of([corpus])
+        },
     }
 
 
@@ -164,10 +180,10 @@ def _locked(fetched: Fetched) -> dict[str, Any]:
     return told
 
 
-def _run(outcome: Outcome, timings: list[dict[str, Any]]) -> dict[str, Any]:
-    """What is true of this run alone: how long steps took, and where the text of removed records lies for `explain`."""
+def _run(outcome: Outcome, costs: list[dict[str, Any]]) -> dict[str, Any]:
+    """What is true of this run alone: what steps cost, and where the text of removed records lies for `explain`."""
     texts = {name: outcome.entries["convert", name].paths("text-*.parquet") for name in outcome.corpora}
     return {
-        "steps": sorted(timings, key=lambda t: (t["stage"], t["corpus"])),
+        "steps": costs,
         "text": {name: [str(path.resolve()) for path in paths] for name, paths in texts.items()},
     }

@@ -19,14 +19,13 @@ from pipeline.licence import RowTerms
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.settings import RuleConfig, ScoreConfig
 from pipeline.report.opened import Build
-from pipeline.report.page import all_leaks, render_page
-from pipeline.report.profile import profile
+from pipeline.report.profile import all_leaks, profiles_of
 from pipeline.store import Receipt, seal, writable
 
 #: What a receipt says -> the papers that tell people the same (file name -> content).
 Papers = Callable[[Mapping[str, Any]], Mapping[str, bytes]]
 #: Papers that speak of the cut: made anew, or left out.
-OF_THE_CUT = ("README.md", "report.html")
+OF_THE_CUT = ("README.md",)
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ def changed_rule(rule: RuleConfig, words: Sequence[str]) -> RuleConfig:
 def recut(build: Build, words: Sequence[str], out: Path | None = None, papers: Papers | None = None) -> Cut:
     """A whole new build in `out` (default: beside the old one) with its negatives cut by a changed rule.
 
-    Its name is the old one's and the words. Everything that the rule does not touch is a hard link. The card and the
-    report page speak of the cut: `papers` makes them from the new receipt, and without it they are left out. The same
+    Its name is the old one's and the words. Everything that the rule does not touch is a hard link. The card
+    speaks of the cut: `papers` makes it from the new receipt, and without it it is left out. The same
     rule gives the same data, to the byte. Only stored candidates can be taken: where a rule leaves a record short, a new
     build may find more further away; the receipt counts such records. Raises UsageError where the build has no scores,
     StoreError where files of it are missing or have another size.
@@ -105,20 +104,11 @@ def recut(build: Build, words: Sequence[str], out: Path | None = None, papers: P
 
 
 def papers_of(build: Build, corpora: Sequence[Corpus]) -> Papers:
-    """The card and the report page of a re-cut; `corpora` are the manifests of all corpora of the build."""
+    """The card of a re-cut; `corpora` are the manifests of all corpora of the build."""
 
     def write(receipt: Mapping[str, Any]) -> dict[str, bytes]:
-        profiles = {
-            c.name: profile(
-                build.data(c.name),
-                [build.folder / "ledger" / f"{c.name}.parquet"],
-                [build.folder / "evidence" / f"{c.name}.parquet"],
-            )
-            for c in corpora
-        }
-        card = render_card(corpora, receipt, build.funnels, leaks=all_leaks(profiles))
-        page = render_page(receipt, build.funnels, corpora, profiles)
-        return {"README.md": card.encode(), "report.html": page.encode()}
+        card = render_card(corpora, receipt, build.funnels, leaks=all_leaks(profiles_of(build)))
+        return {"README.md": card.encode()}
 
     return write
 

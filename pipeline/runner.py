@@ -35,7 +35,6 @@ class Threads:
     def __init__(self, workers: int = 2, listen: Listener | None = None) -> None:
         self._pool = ThreadPoolExecutor(workers)
         self._listen = listen or (lambda *_: None)
-        self.timings: list[dict[str, Any]] = []
 
     def submit(self, stage: str, corpus: str, call: Callable[..., Any], *inputs: Any) -> Future[Any]:
         return self._pool.submit(self._run, stage, corpus, call, inputs)
@@ -52,8 +51,6 @@ class Threads:
         seconds = time.perf_counter() - began
         state = "cached" if isinstance(result, Entry) and result.cached else "done"
         self._listen(stage, corpus, state, seconds)
-        if state == "done" and isinstance(result, Entry):
-            self.timings.append({"stage": stage, "corpus": corpus, "seconds": round(seconds, 3)})
         return result
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import opencc
 import polars as pl
 import pytest
 
+from tests.browser import faults_of
 from tests.command import ROOT, m3e
 
 PLANTED = [
@@ -97,6 +98,10 @@ def test_a_planted_flaw_meets_its_fate(demo: Demo, corpus: str, planted: dict[st
             assert "".join(demo.text[record]) == opencc.OpenCC("t2s").convert("".join(demo.text[record]))
         if flaw in ("digit_veto", "negation_veto", "shared_passage"):
             assert demo.find(corpus, planted["of"]) not in demo.removed
+
+
+def test_the_report_is_whole_in_a_browser(demo: Demo) -> None:
+    assert faults_of(demo.folder / "report.html") == []
 
 
 def test_every_kind_of_flaw_is_planted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import statistics
 from collections import Counter
 from itertools import pairwise
@@ -22,10 +23,12 @@ from pipeline.errors import UsageError
 from pipeline.manifest.catalog import read_catalog
 from pipeline.receipt import write_build
 from pipeline.report.charts import Slice, bar, histogram, stacked
-from pipeline.report.opened import open_build
-from pipeline.report.page import MEANINGS, page_of, render_page
+from pipeline.report.opened import Build, open_build
+from pipeline.report.page import SHOWN, page_of, render_page, write_page
 from pipeline.report.preview import preview
-from pipeline.report.profile import LENGTH_BINS, SAMPLE_CHARS, profile, profile_of
+from pipeline.report.profile import LENGTH_BINS, profile, profile_of, profiles_of
+from pipeline.report.removed import Border, Case, Held, Looks
+from pipeline.report.words import REASONS
 from pipeline.runner import Threads
 from tests.small import CLOSED, corpus, write_manifests, write_rows
 
@@ -103,7 +106,15 @@ def whole(manifests: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pa
 
 @pytest.fixture(scope="module")
 def page(whole: tuple[Path, Outcome]) -> Html:
-    return Html((whole[0] / "report.html").read_text("utf-8"))
+    return english((whole[0] / "report.html").read_text("utf-8"))
+
+
+def english(text: str) -> Html:
+    """A page without its Chinese phrases."""
+    page = Html(text)
+    for node in page.css(".t[lang=zh]"):
+        node.decompose()
+    return page
 
 
 def cells(page: Html, table: str) -> list[list[str]]:
@@ -140,7 +151,7 @@ def test_the_numbers_are_those_of_the_funnel(whole: tuple[Path, Outcome], page: 
 
 def test_the_bars_tell_the_same_numbers(whole: tuple[Path, Outcome], page: Html) -> None:
     told = json.loads((whole[0] / "funnel.json").read_bytes())["all"]
-    label = page.css("#funnel svg.bar")[-1].attributes["aria-label"] or ""
+    label = page.css("#bars svg.bar")[-1].attributes["aria-label"] or ""
     assert label.startswith(f"all: kept {told['kept']}, quality 1, leaked 1, near 2, swapped 2")
     reasons = {
         row.css_first(".name").text(deep=False): row.css_first(".count").text() for row in page.css("#reasons .row")
@@ -148,7 +159,7 @@ def test_the_bars_tell_the_same_numbers(whole: tuple[Path, Outcome], page: Html)
     expected = {reason: n for reasons in told["removed"].values() for reason, n in reasons.items()}
     assert {reason: number(n) for reason, n in reasons.items()} == expected
     assert cells(page, "benchmark-table") == [["Exam", "query", "1", "0", "0", "1", "0"]]
-    assert set(expected) <= set(MEANINGS)
+    assert set(expected) <= set(REASONS)
 
 
 def test_foreign_text_is_shown_not_run(page: Html) -> None:
@@ -161,37 +172,62 @@ def test_foreign_text_is_shown_not_run(page: Html) -> None:
     assert EVIL in cells(page, "licence-table")[1][-1]
 
 
-def test_samples_are_escaped_even_where_no_cleaner_was(whole: tuple[Path, Outcome]) -> None:
-    folder, outcome = whole
-    profiles = {name: measured(whole, name) for name in outcome.corpora}
+def told_of(whole: tuple[Path, Outcome], **changes: Any) -> Build:
+    """The build with another receipt."""
+    build = Build(whole[0])
+    build.__dict__["receipt"] = open_build(whole[0]).receipt | changes
+    return build
+
+
+def test_samples_are_escaped_even_where_no_cleaner_was(
+    whole: tuple[Path, Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profiles = {name: measured(whole, name) for name in whole[1].corpora}
+    profiles["evil"] |= {"flags": {EVIL: 1}, "benchmarks": {EVIL: {EVIL: {"exact": 1}}}}
     sample = {"record_id": EVIL, "text": EVIL, "text_pos": EVIL, "text_neg": [EVIL], "prompt": EVIL}
-    profiles["evil"] |= {"samples": [sample], "flags": {EVIL: 1}, "benchmarks": {EVIL: {EVIL: {"exact": 1}}}}
-    page = Html(
-        render_page(
-            open_build(folder).receipt | {"warnings": [EVIL]},
-            list(outcome.funnels.values()),
-            outcome.context.corpora,
-            profiles,
-        )
-    )
+    held = Held(EVIL, EVIL, EVIL, EVIL + "!")
+    case = Case("dedupe", EVIL, held, held, EVIL, 0.5)
+    border = Border(held, held, 0.5, swapped=True)
+    steps = [{"stage": EVIL, "corpus": EVIL, "seconds": 1.0, "peak_bytes": 1, "cached": False}]
+    monkeypatch.setattr("pipeline.report.page.kept_pairs", lambda *_, **__: [sample])
+    monkeypatch.setattr("pipeline.report.page.looks", lambda *_, **__: Looks({EVIL: [case]}, [case], [border]))
+    monkeypatch.setattr("pipeline.report.page.repeats", lambda _: {"evil": {EVIL: 3}})
+    build = told_of(whole, warnings=[EVIL], gaps=[{"corpus": EVIL, "stage": EVIL, "cause": EVIL, "cure": EVIL}])
+    build.__dict__["run"] = {"steps": steps}
+    page = english(render_page(build, profiles))
     assert page.css("script, img, [onerror]") == []
     shown = page.css_first("#samples .sample")
     for css in (".text", ".positive", ".negative", ".prompt", "code"):
         assert shown.css_first(css).text() == EVIL
-    assert page.css_first(".notice").text() == EVIL
+    assert EVIL in [node.text() for node in page.css(".notice")]
+    for section in ("removed", "border", "duplicates", "cost", "leaks"):
+        assert EVIL in page.css_first(f"#{section}").text(), section
 
 
 def test_the_page_needs_nothing_from_elsewhere(whole: tuple[Path, Outcome]) -> None:
     text = (whole[0] / "report.html").read_text("utf-8")
     assert not re.search(r"https?:|@import|url\(|<link|<iframe|<object", text)
-    assert not re.search(r"<[^>]+\s(?:src|href)=", text)  # inside a real tag: escaped samples hold none
+    # Inside a real tag, and to another place than this page: escaped samples hold none.
+    assert not re.search(r"<[^>]+\s(?:src|href)=(?!\"#)", text)
     assert "prefers-color-scheme: dark" in text and "width=device-width" in text
 
 
+def test_every_phrase_is_told_in_both_languages(whole: tuple[Path, Outcome]) -> None:
+    page = Html((whole[0] / "report.html").read_text("utf-8"))
+    told = {lang: [node.text().strip() for node in page.css(f".t[lang={lang}]")] for lang in ("en", "zh")}
+    assert len(told["en"]) == len(told["zh"]) > 80 and all(told["en"]) and all(told["zh"])
+    assert all(re.search(r"[\u4e00-\u9fff]", phrase) for phrase in told["zh"])
+    assert not any(re.search(r"[\u4e00-\u9fff]", phrase) for phrase in told["en"])
+    chosen = Html(render_page(open_build(whole[0]), profiles_of(open_build(whole[0])), lang="zh"))
+    assert [node.attributes["id"] for node in chosen.css("input[checked]")] == ["zh"]
+
+
 def test_the_same_build_elsewhere_gives_the_same_bytes(whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+    """The page too, but for what the run cost, of which `built` tells nothing."""
     again, _ = built(manifests_in(tmp_path / "copy"), tmp_path)
     for name in ("report.html", "README.md", "ATTRIBUTION.md"):
         assert (again / name).read_bytes() == (whole[0] / name).read_bytes()
+    assert "report.html" not in json.loads((again / "build.json").read_bytes())["files"]
 
 
 def test_profiles_are_kept_and_not_made_twice(whole: tuple[Path, Outcome]) -> None:
@@ -244,19 +280,18 @@ def test_the_samples_are_those_of_preview(whole: tuple[Path, Outcome], page: Htm
     ids = [node.text() for node in page.css("#samples .sample code")]
     assert ids == [record for _, frame in preview(opened) for record in frame["record_id"]]
     long = [node.text() for node in page.css("#samples .positive") if node.text().startswith("长")]
-    assert [len(text) for text in long] == [SAMPLE_CHARS + 1]
+    assert [len(text) for text in long] == [SHOWN + 1]
 
 
 def test_gaps_warnings_and_parts_stand_at_the_top(whole: tuple[Path, Outcome]) -> None:
-    folder, outcome = whole
-    told = open_build(folder).receipt | {
-        "gaps": [{"corpus": "lost", "stage": "fetch", "cause": "a < b is gone", "cure": "find <it>"}],
-        "warnings": ["plain: 3 rows, 4 claimed"],
-        "sample": 7,
-    }
-    profiles = {name: measured(whole, name) for name in outcome.corpora}
-    text = render_page(told, list(outcome.funnels.values()), outcome.context.corpora, profiles)
-    notices = [node.text() for node in Html(text).css(".notice")]
+    told = told_of(
+        whole,
+        gaps=[{"corpus": "lost", "stage": "fetch", "cause": "a < b is gone", "cure": "find <it>"}],
+        warnings=["plain: 3 rows, 4 claimed"],
+        sample=7,
+    )
+    text = render_page(told, profiles_of(told))
+    notices = [node.text() for node in english(text).css(".notice")]
     assert "first 7 records" in notices[0]
     assert "lost is missing" in notices[1] and "a < b is gone" in notices[1] and "find <it>" in notices[1]
     assert notices[2] == "plain: 3 rows, 4 claimed"
@@ -267,17 +302,21 @@ def test_a_corpus_of_which_nothing_is_left_is_shown(tmp_path: Path) -> None:
     folder = write_manifests(tmp_path / "m", [corpus("none")], {"name": "small"})
     write_rows(folder, "none", [{"q": "问", "a": ""}])
     path, _ = built(folder, tmp_path)
-    page = Html((path / "report.html").read_text("utf-8"))
+    page = english((path / "report.html").read_text("utf-8"))
     assert cells(page, "funnel-table")[0][-2] == "0"
     assert "Nothing of this corpus was kept" in page.css_first("#samples").text()
     assert "NaN" not in page.html and "not checked" in page.css_first(".tiles").text()
 
 
-def test_page_of_a_build_without_one_says_what_to_run(whole: tuple[Path, Outcome], tmp_path: Path) -> None:
-    assert page_of(open_build(whole[0])) == whole[0] / "report.html"
-    (tmp_path / "build.json").write_bytes((whole[0] / "build.json").read_bytes())
-    with pytest.raises(UsageError, match="m3e build small"):
-        page_of(open_build(tmp_path))
+def test_the_page_is_made_again_where_it_is_gone(whole: tuple[Path, Outcome], tmp_path: Path) -> None:
+    folder = tmp_path / "build"
+    shutil.copytree(whole[0], folder)
+    before = page_of(folder).read_bytes()
+    page_of(folder).unlink()
+    assert write_page(Build(folder)) == page_of(folder)
+    assert page_of(folder).read_bytes() == before
+    with pytest.raises(UsageError, match="en, zh"):
+        write_page(Build(folder), lang="fr")
 
 
 counts = st.lists(st.integers(0, 10**9), min_size=1, max_size=8)

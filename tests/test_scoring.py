@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import pytest
 from ruamel.yaml import YAML
+from selectolax.lexbor import LexborHTMLParser as Html
 
 from pipeline.errors import BuildError, SourceError, UsageError
 from pipeline.fetch import silent
@@ -25,6 +26,7 @@ from pipeline.report.opened import open_build
 from pipeline.report.plan import plan
 from pipeline.runner import Threads
 from pipeline.scoring import scoring_context
+from tests.browser import faults_of
 from tests.command import started
 from tests.hub_uploads import UploadDouble
 from tests.publishing import TOKEN
@@ -123,8 +125,22 @@ def files(folder: Path) -> dict[str, str]:
     return {
         p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in folder.rglob("*")
-        if p.is_file() and p.name != "run.json"
+        if p.is_file() and p.name not in ("run.json", "report.html")
     }
+
+
+def test_the_report_shows_negatives_and_is_whole_in_a_browser(shared: tuple[Run, Made]) -> None:
+    page = shared[1].folder / "report.html"
+    shown = Html(page.read_text("utf-8"))
+    kept = {row["text"]: row for row in records(shared[1]).to_dicts()}
+    samples = shown.css("#negatives .scored")
+    assert len(samples) >= 3
+    for sample in samples:
+        row = kept[sample.css_first(".text").text()]
+        assert [node.text() for node in sample.css(".words")] == [row["text_pos"], *(one["text"] for one in row["neg"])]
+        told = [node.text().split(" · ")[0] for node in sample.css(".told")]
+        assert told == [f"{score:.2f}" for score in (row["score_pos"], *(one["score"] for one in row["neg"]))]
+    assert faults_of(page) == []
 
 
 def test_every_record_of_the_base_comes_back_with_its_negatives(shared: tuple[Run, Made]) -> None:
@@ -212,7 +228,7 @@ def test_another_calibration_scores_anew_and_nothing_else(run: Run) -> None:
 
 
 def test_cut_again_by_the_same_rule_it_is_the_same_build(shared: tuple[Run, Made], run: Run, tmp_path: Path) -> None:
-    """Card and report page included; by another rule, records as a build by that rule has them."""
+    """Card included; by another rule, records as a build by that rule has them."""
     build = open_build(shared[1].folder)
     known = read_catalog([run.folder / "manifests"]).corpora
     papers = papers_of(build, [known[name] for name in build.corpora])

@@ -130,6 +130,7 @@ def negatives(
     from pipeline.recut import papers_of, recut
     from pipeline.report.negatives import cut_table
     from pipeline.report.opened import open_build
+    from pipeline.report.page import write_page
 
     build = open_build(folder)
     known = catalog_of(folders_of(manifests)).corpora
@@ -139,6 +140,8 @@ def negatives(
     if unknown:
         told = f"no manifest tells of {', '.join(unknown)} (--manifests), so it has no card and no report page"
         say(f"warning: {told}", err, "yellow")
+    elif cut.changed:
+        write_page(open_build(cut.folder))
     out.print(cut_table(cut.before, cut.after))
     say(f"{'Cut' if cut.changed else 'Nothing changed'}: {cut.folder}")
 

@@ -57,7 +57,3 @@ def catalog_of(folders: list[Path]) -> Catalog:
 
 def names_of(only: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.strip() for name in only.split(",") if name.strip()))
-
-
-def cut(text: str, chars: int = 300) -> str:
-    return text if len(text) <= chars else text[:chars] + "…"

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from pipeline.cli.console import AsJson, app, cut, err, out, say
+from pipeline.cli.console import AsJson, app, err, out, say
 
 
 @app.command()
@@ -23,16 +22,13 @@ def explain(
     from pipeline.report.explain import examples
     from pipeline.report.explain import explain as fates
     from pipeline.report.opened import open_build
+    from pipeline.report.views import fate_view
 
     build = open_build(folder)
     for fate in fates(build, what) if what else examples(build, n):
-        say(fate.sentence())
-        for label, told in (("it reads", fate.pair), ("kept is ", fate.other[1:] if fate.other else None)):
-            if told:
-                line = f"  {label}: {cut(told[0], 80) or '(empty)'} → {cut(told[1], 120) or '(empty)'}".replace(
-                    "\n", " "
-                )
-                say(line, style="dim")
+        # The sentence as it is, for pipes and to be copied; below it what an eye wants.
+        say(fate.sentence(), style="bold")
+        out.print(fate_view(fate))
 
 
 @app.command()
@@ -42,11 +38,10 @@ def preview(
     n: Annotated[int, typer.Option("-n", min=1, help="Pairs per corpus.")] = 5,
 ) -> None:
     """Pairs of a build, for the eye."""
-    from rich.markup import escape
-
     from pipeline.report.negatives import has_scores, negatives_view
     from pipeline.report.opened import open_build
     from pipeline.report.preview import preview as samples
+    from pipeline.report.views import pairs_view
 
     build = open_build(folder)
     if has_scores(build):
@@ -54,26 +49,28 @@ def preview(
             out.print(view)
         return
     for name, frame in samples(build, corpus, n):
-        with_neg = bool(frame["text_neg"].list.len().sum())
-        prompts = ", ".join(sorted(set(frame["prompt"]) - {""}))
-        table = Table(
-            title=f"{name}  {prompts}", title_justify="left", show_lines=True, header_style="bold", expand=True
-        )
-        for column in ("text", "text_pos", *(["text_neg"] if with_neg else [])):
-            table.add_column(column, ratio=2, overflow="fold")
-        for row in frame.iter_rows(named=True):
-            told = [row["text"], row["text_pos"], *([" / ".join(row["text_neg"])] if with_neg else [])]
-            table.add_row(*(escape(cut(text)) for text in told))
-        out.print(table)
+        out.print(pairs_view(name, build.about(name)["title"], frame.to_dicts()))
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="A build folder.")]) -> None:
-    """Where the report page of a build lies, to open in a browser."""
+def report(
+    folder: Annotated[Path, typer.Argument(help="A build folder.")],
+    show_all: Annotated[bool, typer.Option("--show-all", help="With texts that may not be passed on.")] = False,
+    lang: Annotated[str, typer.Option(help="The language it opens in: en or zh.")] = "en",
+    target: Annotated[Path | None, typer.Option("--out", help="Where the page goes; into the build's folder.")] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+) -> None:
+    """Make the report page of a build, and tell where it lies."""
     from pipeline.report.opened import open_build
-    from pipeline.report.page import page_of
+    from pipeline.report.page import write_page
 
-    say(page_of(open_build(folder)).resolve().as_uri())
+    page = write_page(open_build(folder), show_all=show_all, lang=lang, to=target).resolve().as_uri()
+    say(page)
+    if show:
+        import webbrowser
+
+        if not webbrowser.open(page):
+            say("No browser could be started here; open the address above.", err, "yellow")
 
 
 @app.command()

@@ -25,14 +25,15 @@ class Slice:
 
 
 def stacked(slices: Sequence[Slice], whole: int, label: str) -> Markup:
-    """One bar of full width whose slices are shares of `whole`; hovering tells name and count.
+    """One bar whose slices are shares of `whole`, which is its full width; hovering tells name and count.
 
     >>> print(stacked([Slice("kept", "kept", 3), Slice("near", "near", 1)], 4, "bq"))
     <svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" role="img" aria-label="bq: kept 3, near 1">...
     """
     drawn = [piece for piece in slices if piece.count]
     widths = [max(THINNEST, 100 * piece.count / whole) for piece in drawn]
-    scale = 100 / sum(widths) if widths else 1.0
+    # Thin slices drawn wider may not push the last one out.
+    scale = min(1.0, 100 / sum(widths)) if widths else 1.0
     parts, x = [], 0.0
     for piece, width in zip(drawn, widths, strict=True):
         parts.append(

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from pipeline.errors import UsageError
+from pipeline.minhash import Keys, jaccard
 from pipeline.normalize import key_hash, match_key
 from pipeline.report.opened import Build
 
@@ -44,6 +45,8 @@ class Fate:
     similarity: float | None = None
     pair: tuple[str, str] | None = None
     other: tuple[str, str, str] | None = None
+    #: Jaccard of text and of text_pos with the kept record's; of a swapped duplicate, with its other side.
+    sides: tuple[float, float] | None = None
 
     def sentence(self) -> str:
         """One sentence a person can act on."""
@@ -120,7 +123,29 @@ def _fate(build: Build, corpus: str, row: dict[str, Any]) -> Fate:
     other = _kept_pair(build, told["duplicate_of"], [corpus, *build.corpora]) if told["duplicate_of"] else None
     names = ("stage", "reason", "duplicate_of", "benchmark", "similarity")
     pair = _removed_pair(build, corpus, row["at"], record_id)
-    return Fate(record_id, corpus, False, flags, **{name: told[name] for name in names}, pair=pair, other=other)
+    sides = _sides(row, pair, other[1:], swapped=told["reason"] == "swapped_duplicate") if pair and other else None
+    return Fate(
+        record_id, corpus, False, flags, **{name: told[name] for name in names}, pair=pair, other=other, sides=sides
+    )
+
+
+def _sides(row: dict[str, Any], pair: tuple[str, str], other: tuple[str, str], *, swapped: bool) -> tuple[float, float]:
+    """The similarity that dedupe measures, on either side."""
+    against = other[::-1] if swapped else other
+    first, second = (
+        _similarity(left, right, row[key])
+        for left, right, key in zip(pair, against, ("text_key", "pos_key"), strict=True)
+    )
+    return first, second
+
+
+def _similarity(left: str, right: str, key: int) -> float:
+    texts = pl.Series([left, right])
+    # Code has keys of its own; which kind this side has, its key in the evidence tells.
+    prose = match_key(texts)
+    keys = prose if key_hash(prose)[0] == key else match_key(texts, code=True)
+    measured = Keys.of(keys, key_hash(keys).to_numpy())
+    return float(jaccard(measured, [0], measured, [1])[0])
 
 
 def _kept_pair(build: Build, record_id: str, corpora: list[str]) -> tuple[str, str, str] | None:

