@@ -15,7 +15,7 @@ from typing import Any
 
 import jinja2
 
-from pipeline.ledger import STAGES, Funnel, Leak, total
+from pipeline.ledger import STAGES, Funnel, Leak, masked_values, personal_rows, total
 from pipeline.licence import Evidence, Terms, UseClass
 from pipeline.manifest.corpus import Corpus
 from pipeline.views import LEAN, PUBLISHED_SCORED, Measured, View, dataset_info, views_of
@@ -220,6 +220,8 @@ def render_card(
         "yardstick": yardstick_rows(receipt),
         "columns": [(name, str(PUBLISHED_SCORED.field(name).type), told) for name, told in meanings.items()],
         "weak": [c.name for c in kept if c.weak],
+        "personal": personal_rows(receipt),
+        "masked": masked_values(receipt),
         "command": rebuild_command(receipt),
     }
     return templates().get_template("card.md.jinja").render(told)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -137,6 +138,22 @@ def leaks_of(removed: Mapping[str, Mapping[str, Mapping[str, int]]], flags: Mapp
         if task and name in FLAGGED_ROLES:
             leak(task, FLAGGED_ROLES[name]).flagged += records
     return [found[key] for key in sorted(found)]
+
+
+def personal_rows(receipt: Mapping[str, Any]) -> list[tuple[str, str, Mapping[str, int]]] | None:
+    """Corpus, kind and counts (`pipeline.personal.Tally`) of personal data in what is kept; None where nobody counted."""
+    if "personal" not in receipt:
+        return None
+    told = receipt["personal"]
+    return [(corpus, kind, counts) for corpus in sorted(told) for kind, counts in told[corpus].items()]
+
+
+def masked_values(receipt: Mapping[str, Any]) -> dict[str, int]:
+    """Values that were masked, by kind, over all corpora."""
+    found: Counter[str] = Counter()
+    for values in receipt.get("masked", {}).values():
+        found.update(values)
+    return dict(sorted(found.items()))
 
 
 def hold_counts(corpus: Corpus, totals: Mapping[str, int]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -55,6 +56,25 @@ def test_only_what_the_standing_build_lacks_is_kept(tmp_path: Path) -> None:
     assert path.name == f"more.against-{told['against'][:8]}"
     assert {p: p.read_bytes() for p in standing.rglob("*") if p.is_file()} == before
     assert build_against(new, tmp_path, standing) == (path, counts)
+
+
+def test_a_published_copy_stands_as_the_build_does(tmp_path: Path) -> None:
+    """One corpus anew against what was published: data and receipt are all that is asked of the copy."""
+    old = write_manifests(tmp_path / "old", [corpus("one"), corpus("two")], {"name": "small"})
+    write_rows(old, "one", pairs(0, 4))
+    write_rows(old, "two", pairs(4, 6))
+    standing, _, _ = run(old, tmp_path)
+    copy = tmp_path / "published"
+    copy.mkdir()
+    for name in ("data", "build.json"):
+        (shutil.copytree if name == "data" else shutil.copy)(standing / name, copy / name)
+    new = write_manifests(tmp_path / "new", [corpus("two")], {"name": "more"})
+    write_rows(new, "two", pairs(3, 8))
+    path, counts = build_against(new, tmp_path, copy)
+    # The receipt is the same, so it is the same build and nothing is built again for the folder it was made in.
+    assert (path, counts) == build_against(new, tmp_path, standing)
+    assert counts == {"two": (5, 2)}
+    assert sorted(pl.read_parquet(path / "data" / "two" / "*.parquet")["text"]) == sorted(p["q"] for p in pairs(6, 8))
 
 
 def test_what_is_no_build_is_told(tmp_path: Path) -> None:

@@ -133,5 +133,9 @@ def test_a_build_counts_and_masks(tmp_path: Path) -> None:
     assert receipts[False]["personal"] == {"one": {"phone": {"records": 2, "labelled": 0, "values": 2}}}
     assert receipts[True]["personal"] == {"one": {}}
     assert (receipts[False]["masked"], receipts[True]["masked"]) == ({"one": {}}, {"one": {"phone": 3}})
+    cards = {mask: (tmp_path / f"out-{mask}/small/README.md").read_text("utf-8") for mask in (False, True)}
+    assert "| one | phone | 2 | 0 | 2 |" in cards[False]
+    assert "before anything else was compared: 3 phone." in cards[True]
+    assert "What was kept holds none." in cards[True]
     assert f"{pairs()[0]['q']}，电话[PHONE]" in kept[True]
     assert not any("138" in text for text in kept[True])

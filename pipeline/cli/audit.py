@@ -1,4 +1,4 @@
-"""Verbs that judge what others made, or two builds against each other: audit."""
+"""Verbs that judge what others made, or two builds against each other: audit, diff."""
 
 from __future__ import annotations
 
@@ -71,3 +71,25 @@ def audit(
     if strict and found.counts:
         say(f"{summary(found)} (--strict)", err, "red")
         raise SystemExit(1)
+
+
+@app.command()
+def diff(
+    first: Annotated[Path, typer.Argument(metavar="BUILD_A", help="The older build.")],
+    second: Annotated[Path, typer.Argument(metavar="BUILD_B", help="The newer build.")],
+    changelog: Annotated[bool, typer.Option("--changelog", help="As an entry of a changelog, in Markdown.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What differs between two builds: records in, out and moved, their terms, benchmark text, settings, sources."""
+    from pipeline.report.changes import changelog as entry
+    from pipeline.report.changes import diff_view
+    from pipeline.report.diff import diff as compare
+    from pipeline.report.diff import open_two
+
+    told = compare(*open_two(first, second))
+    if as_json:
+        sys.stdout.write(json.dumps(told.told(), ensure_ascii=False, indent=1, default=str) + "\n")
+    elif changelog:
+        sys.stdout.write(entry(told))
+    else:
+        out.print(diff_view(told))
