@@ -15,6 +15,7 @@ import random
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import pairwise
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ import pipeline.encode
 import pipeline.mine
 import pipeline.quality
 import pipeline.resolve
-import pipeline.score  # noqa: F401
+import pipeline.score
 from pipeline import failpoints
 from pipeline.errors import CurationError
 from pipeline.fetch import silent
@@ -39,7 +40,7 @@ from tests.small import CLOSED, OPEN, corpus, write_manifests, write_rows
 from tests.tiny_model import Letters
 
 with contextlib.suppress(ImportError):
-    import torch  # noqa: F401  # asked for GPUs
+    import torch  # noqa: F401 -- asked for GPUs
 
 #: Every stage whose output lies in the store, in the order in which one worker comes to them.
 STAGES = (
@@ -101,7 +102,7 @@ def world(folder: Path) -> Path:
     write_rows(folder, "weak", [*pairs(4, 8), {"q": "空", "a": ""}])
     told = pairs(0, 8)
     same = [{"q": one["q"], "a": f"请问{one['q']}", "same": True} for one in told]
-    other = [{"q": one["q"], "a": two["q"], "same": False} for one, two in zip(told, told[1:], strict=False)]
+    other = [{"q": one["q"], "a": two["q"], "same": False} for one, two in pairwise(told)]
     write_rows(folder, "judged", same + other)
     (folder / "files" / "exam.txt").write_text("怎样学好书法\n自行车链条掉了该怎么办呢\n", "utf-8")
     return folder
