@@ -21,6 +21,7 @@ CLAIMS = (
     "medi",
     "mix",
     "noop",
+    "memory",
     "duplicates",
     "encode",
     "mine",

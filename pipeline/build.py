@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.context import Context, known_as
 from pipeline.encoding import encode_step, identify_step
-from pipeline.errors import BuildError, CurationError
+from pipeline.errors import BuildError, CurationError, StoreError
 from pipeline.ledger import Funnel, hold_counts
 from pipeline.manifest.benchmark import Benchmark
 from pipeline.manifest.corpus import Corpus
@@ -71,7 +71,8 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
     A benchmark that cannot be read is a gap as well, named `benchmark TASK`: receipt and card then list it among the
     gaps, not among the benchmarks that were compared.
 
-    Raises BuildError when fewer than `min_corpora` are left or, with `strict`, when there is any gap.
+    Raises BuildError when fewer than `min_corpora` are left or, with `strict`, when there is any gap; StoreError at once:
+    a full disk is no fault of a corpus, and a build without it would stand in the place of a whole one.
     """
     outcome = Outcome(context)
     corpora: list[Corpus] = list(context.corpora)
@@ -85,6 +86,8 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
     for benchmark in context.benchmarks:
         try:
             entry = indexes[benchmark.name].result()
+        except StoreError:
+            raise
         except CurationError as error:
             outcome.gaps.append(_gap(f"benchmark {benchmark.task}", "index", error))
             continue
@@ -111,6 +114,8 @@ def build(context: Context, runner: Runner, *, strict: bool = False) -> Outcome:
                 continue
             try:
                 result = of_stage[corpus.name].result()
+            except StoreError:
+                raise
             except CurationError as error:
                 outcome.gaps.append(_gap(corpus.name, stage, error))
                 break

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,15 @@ Array = npt.NDArray[Any]
 
 
 def create(path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> Array:
-    """A new array of zeros on disk, to be filled in place; the file is as long as it will be from the start."""
-    return np.asarray(np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape))
+    """A new array of zeros on disk, to be filled in place; the file is as long as it will be from the start.
+
+    Its blocks are taken now: on a disk that is full, OSError comes here and not a SIGBUS from the first store into it.
+    """
+    made = np.asarray(np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape))
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    return made
 
 
 def opened(path: Path) -> Array:
