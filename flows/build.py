@@ -26,8 +26,7 @@ from pipeline.errors import CurationError
 from pipeline.ledger import STAGES, Funnel, total
 from pipeline.make import Made, make
 from pipeline.manifest.catalog import read_catalog
-from pipeline.report.opened import open_build
-from pipeline.report.page import page_of
+from pipeline.report.opened import open_build, page_of
 
 
 def run_build(recipe: str, parameters: BuildParameters) -> State[Any]:

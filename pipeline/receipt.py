@@ -14,8 +14,7 @@ from pipeline.folder import readable_json, write_folder
 from pipeline.ledger import total
 from pipeline.manifest.corpus import Corpus
 from pipeline.release import told_terms
-from pipeline.report.opened import Build
-from pipeline.report.page import page_of, write_page
+from pipeline.report.opened import Build, page_of
 from pipeline.report.profile import Profiles, all_leaks, profile_of
 from pipeline.source import Fetched
 from pipeline.store import library_versions
@@ -64,6 +63,8 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], costs: list[
     papers = {"funnel.json": readable_json(funnel), **_papers(outcome, told, profiles)}
     changed = write_folder(target, context.store.root / "locks", _links(outcome), papers, told, _run(outcome, costs))
     if changed or not page_of(target).is_file():
+        from pipeline.report.page import write_page
+
         write_page(Build(target), profiles=profiles)
     return target, changed
 

@@ -23,8 +23,8 @@ from pipeline.errors import UsageError
 from pipeline.manifest.catalog import read_catalog
 from pipeline.receipt import write_build
 from pipeline.report.charts import Slice, bar, histogram, stacked
-from pipeline.report.opened import Build, open_build
-from pipeline.report.page import SHOWN, page_of, render_page, write_page
+from pipeline.report.opened import Build, open_build, page_of
+from pipeline.report.page import SHOWN, render_page, write_page
 from pipeline.report.preview import preview
 from pipeline.report.profile import LENGTH_BINS, profile, profile_of, profiles_of
 from pipeline.report.removed import Border, Case, Held, Looks

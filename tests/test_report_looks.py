@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.report.difference import difference
-from pipeline.report.opened import Build, open_build
-from pipeline.report.page import page_of, write_page
+from pipeline.report.opened import Build, open_build, page_of
+from pipeline.report.page import write_page
 from pipeline.report.removed import looks
 from pipeline.report.repeats import repeats
 from pipeline.report.samples import even_rows, kept_pairs

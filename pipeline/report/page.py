@@ -36,11 +36,6 @@ LANGUAGES = ("en", "zh")
 SHOWN, ROWS = 400, 200
 
 
-def page_of(folder: Path) -> Path:
-    """Where the page of a build lies."""
-    return folder / NAME
-
-
 def write_page(
     build: Build, *, show_all: bool = False, lang: str = "en", to: Path | None = None, profiles: Profiles | None = None
 ) -> Path:

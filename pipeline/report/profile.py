@@ -1,6 +1,7 @@
 """The profile of one corpus in a build: counts over its text and its ledger, for the papers of the build.
 
-It is kept in the store like a stage's output, so that a build in which nothing changed never reads its text again.
+It is kept in the store like a stage's output, so that a build in which nothing changed never reads its text again, nor
+loads the library that would.
 """
 
 from __future__ import annotations
@@ -9,8 +10,6 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import polars as pl
 
 from pipeline.ledger import KINDS, Leak, leaks_of
 from pipeline.report.opened import Build
@@ -77,6 +76,8 @@ def profile(data: list[Path], ledger: list[Path], evidence: list[Path]) -> dict[
 
 
 def _lengths(data: list[Path], side: str) -> dict[str, Any]:
+    import polars as pl
+
     if not data:  # a corpus that kept nothing has no file in a build with scores
         return {"bins": {}, "median": 0, "longest": 0}
     counted = (
@@ -97,6 +98,8 @@ def _lengths(data: list[Path], side: str) -> dict[str, Any]:
 
 
 def _similarity(ledger: list[Path]) -> dict[str, dict[str, int]]:
+    import polars as pl
+
     # A float32 may lie a hair below the hundredth it stands for.
     hundredth = (pl.col("similarity").cast(pl.Float64) * 100 + 1e-4).floor().cast(pl.Int64)
     counted = (
@@ -114,6 +117,8 @@ def _similarity(ledger: list[Path]) -> dict[str, dict[str, int]]:
 
 
 def _benchmarks(ledger: list[Path]) -> dict[str, dict[str, dict[str, int]]]:
+    import polars as pl
+
     copied = pl.when(pl.col("similarity") == 1).then(pl.lit("exact")).otherwise(pl.lit("edited"))
     kind = pl.when(pl.col("reason") == "benchmark_inside").then(pl.lit("embedded")).otherwise(copied)
     counted = (
@@ -131,6 +136,8 @@ def _benchmarks(ledger: list[Path]) -> dict[str, dict[str, dict[str, int]]]:
 
 
 def _flags(evidence: list[Path]) -> dict[str, int]:
+    import polars as pl
+
     counted = (
         pl.scan_parquet(evidence)
         .filter(pl.col("kept") & (pl.col("flags").list.len() > 0))

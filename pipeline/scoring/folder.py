@@ -10,8 +10,7 @@ from typing import Any
 from pipeline.card import render_attribution, render_card
 from pipeline.folder import readable_json, write_folder
 from pipeline.receipt import folder_name, versions
-from pipeline.report.opened import Build
-from pipeline.report.page import page_of, write_page
+from pipeline.report.opened import Build, page_of
 from pipeline.report.profile import Profiles, all_leaks, profile_from
 from pipeline.scoring.graph import Scored
 
@@ -51,6 +50,8 @@ def write_scored(scored: Scored, out: Path, costs: list[dict[str, Any]]) -> tupl
     run = {"steps": costs, "text": context.base.run.get("text", {})}
     changed = write_folder(target, context.store.root / "locks", _links(scored), papers, told, run)
     if changed or not page_of(target).is_file():
+        from pipeline.report.page import write_page
+
         write_page(Build(target), profiles=profiles)
     return target, changed
 
