@@ -31,6 +31,7 @@ from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import chosen
 from pipeline.report.estimate import rows_of
+from tests.hub_uploads import UploadDouble
 
 ROOT = Path(__file__).resolve().parents[1]
 READMES = ("README.md", "README.zh.md")
@@ -76,11 +77,12 @@ def section(path: Path, heading: str) -> str:
     return str(found)
 
 
-def shell(command: str, folder: Path) -> str:
+def shell(command: str, folder: Path, **more: str) -> str:
     """What a command prints for a newcomer whose PATH holds this environment; progress lines left out."""
     # Warnings of the interpreter are the tests' own setting, not the newcomer's.
     env = {k: v for k, v in os.environ.items() if k not in ("PYTHONWARNINGS", "M3E_MANIFESTS", "COLUMNS")}
     env |= {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}", "PYTHONIOENCODING": "utf-8"}
+    env |= more
     done = subprocess.run(
         ["bash", "-c", command], cwd=folder, env=env, text=True, stdout=-1, stderr=subprocess.STDOUT, check=False
     )
@@ -172,6 +174,23 @@ def test_the_demo_prints_what_the_readme_shows(readme: str, demo: tuple[Path, st
     (shown,) = [shown for block in blocks(ROOT / readme) for command, shown in block.commands if command == "make demo"]
     assert_shows(shown, got)
     assert sum(CUT in line for line in shown) <= 6
+
+
+@pytest.mark.parametrize("first", ["m3e report build/demo", "m3e audit pairs.csv", "m3e publish build/demo"])
+def test_looking_auditing_and_publishing_happen_as_the_readme_tells(first: str, demo: tuple[Path, str]) -> None:
+    folder, _ = demo
+    told = blocks(ROOT / "README.md")
+    (at,) = [at for at, block in enumerate(told) if any(command.startswith(first) for command, _ in block.commands)]
+    if named := WHOLE_FILE.fullmatch(told[at - 1].lead):
+        (folder / named[1]).write_text(told[at - 1].body, "utf-8")
+    with UploadDouble() as hub:
+        hub.tokens["hf_reader"] = "you"
+        env = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "hf"), "HF_TOKEN": "hf_reader", "NO_PROXY": "*"}
+        for command, shown in told[at].commands:
+            got = shell(command, folder, **env)
+            assert "Traceback" not in got, got
+            assert_shows(shown, got)
+        assert all(request.method in ("GET", "HEAD") for request in hub.requests)
 
 
 def test_scores_come_as_the_readme_tells(demo: tuple[Path, str]) -> None:
