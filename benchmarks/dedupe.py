@@ -39,8 +39,7 @@ BAR_RECALL = 0.99
 LOOKED_UP = 20_000
 #: What the parts of dedupe are called here.
 STEPS = {
-    "key_piece": "read, match keys",
-    "sign_piece": "sign",
+    "key_piece": "read, match keys, sign",
     "find_huge": "look for huge buckets",
     "find_pairs": "meet in bands",
     "verify": "verify",

@@ -347,10 +347,11 @@ import hashlib, sys
 from pathlib import Path
 import pipeline.minhash
 keys = sys.modules["pipeline.minhash.keys"]
-signatures = sys.modules["pipeline.minhash.signatures"]
+signing = sys.modules["pipeline.minhash.signing"]
 from pipeline.dedupe import DedupeInput, dedupe
 from pipeline.manifest.settings import DedupeConfig
-keys._BLOCK = signatures._BLOCK = 64
+keys._BLOCK = signing._BLOCK = 64
+sys.modules["pipeline.dedupe.keying"].BATCH = int(sys.argv[3])
 sys.modules["pipeline.dedupe.pieces"].PIECE_ROWS = int(sys.argv[3])
 sys.modules["pipeline.dedupe.texts"].BLOCK_BYTES = 10 * int(sys.argv[3])
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -455,7 +456,7 @@ def test_meetings_are_the_pairs_of_a_bucket_whose_sketches_agree(
     told: list[tuple[int, int, int, int]], crowd: list[int], least: int
 ) -> None:
     columns = [
-        np.array([row[i] for row in told], kind) for i, kind in enumerate((np.uint64, np.uint32, *[np.uint64] * 2))
+        np.array([row[i] for row in told], kind) for i, kind in enumerate((np.uint32, np.uint32, *[np.uint64] * 2))
     ]
     pairs, dense = meetings(columns[0], Entries(*columns[1:], least, 2 * least), np.array(crowd, np.int32))
     expected = set()
@@ -471,7 +472,7 @@ def test_meetings_are_the_pairs_of_a_bucket_whose_sketches_agree(
 
 def test_large_buckets_are_crowds() -> None:
     sizes = [WHOLE + 1, WHOLE, 2 * DENSE + 2, 2 * DENSE + 1]
-    keys = np.repeat(np.arange(4, dtype=np.uint64) * np.uint64(2**40 + 1), sizes)
+    keys = np.repeat(np.arange(4, dtype=np.uint32) * np.uint32(2**20 + 1), sizes)
     owners = np.arange(len(keys), dtype=np.uint32)
     ends = np.cumsum(sizes)
     assert [(found[0], found[-1]) for found in huge(keys, owners)] == [(0, WHOLE)]

@@ -11,12 +11,15 @@ import numpy.typing as npt
 from pipeline.minhash.compiled import Floats, Ints
 from pipeline.minhash.keys import Keys
 from pipeline.minhash.shingles import LONG
-from pipeline.minhash.signatures import SKETCH, Bands, Slots, sign
+from pipeline.minhash.signatures import Bands
+from pipeline.minhash.signing import SKETCH, Plan, sign
 
 #: Comparisons a crowd may cost: so many, and so many for each member. A look at two sketches is a part of one.
 WORK, WORK_EACH, LOOKS = 1 << 16, 16, 64
 #: Chance that the sketches of a true pair at the least similarity are taken for those of an unlike pair.
 LOST = 1e-4
+
+_NONE = Bands(1, 1)
 
 #: `compare(leader, others)`: records what it finds, gives the similarities.
 Compare = Callable[[int, Ints], Floats]
@@ -51,9 +54,9 @@ class Sketches:
     def __init__(self, keys: Keys) -> None:
         self.long = keys.chars >= LONG
         at = np.flatnonzero(self.long)
-        none = Bands(1, 1)
+        signed = sign(keys.data, keys.start[at], keys.end[at], keys.hashes[at], Plan(_NONE, 1, _NONE, 1, seed=1))
         self.bits = np.zeros(len(keys), np.uint64)
-        self.bits[at] = sign(keys, Slots(at, np.full(len(at), 3, np.int8)), 1, none, none).sketch
+        self.bits[at[signed.at[signed.k == 3]]] = signed.sketch[signed.k == 3]
 
     def possible(self, one: int, others: Ints, similarity: float) -> npt.NDArray[np.bool_]:
         """Which of the others could be that similar to `one`."""
