@@ -16,6 +16,7 @@ CLAIMS = (
     "signatures",
     "match_key",
     "dedupe",
+    "shapes",
     "decontaminate",
     "convert",
     "medi",

@@ -253,7 +253,9 @@ def test_lone_surrogates_are_refused() -> None:
 
 
 @settings(deadline=None)  # the first call compiles
-@given(st.lists(LETTERS, min_size=1, max_size=6, unique=True), st.sampled_from([0.5, 0.6, 0.8]), st.sampled_from([64, 128]))
+@given(
+    st.lists(LETTERS, min_size=1, max_size=6, unique=True), st.sampled_from([0.5, 0.6, 0.8]), st.sampled_from([64, 128])
+)
 def test_one_signing_gives_slots_bands_and_sketch(texts: list[str], least: float, seed: int) -> None:
     keys = keys_of(texts)
     plan = Plan(Bands(2, 20), least, Bands(4, 13), 0.8, seed)

@@ -36,7 +36,7 @@ def write_bands(
 
     `entry_pairs` (pair of each entry), `one`, `two` (sketches of its sides) and `pair_bands` (bands, entries); `side_keys`
     (key of each slot, as `place` numbers it), `sketches` and `side_bands` (bands, slots). Which pairs and keys were met
-    first in this piece is not known yet: `read_band` leaves out the others.
+    first in this piece is not known yet: `Taken` leaves out the others.
     """
     entries = _Entries.of(signed, text, pos, len(hashes), piece.symmetric)
     piece.save("entry_pairs", entries.owner.astype(np.uint32))
