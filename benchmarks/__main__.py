@@ -24,6 +24,7 @@ CLAIMS = (
     "noop",
     "memory",
     "duplicates",
+    "survival",
     "encode",
     "mine",
     "yardstick",

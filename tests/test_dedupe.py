@@ -169,6 +169,24 @@ def real_pairs(folder: Path) -> dict[str, tuple[Pairs, bool]]:
     }
 
 
+@pytest.mark.parametrize(
+    "path", ["cmrc2018/raw/squad-style-data/cmrc2018_dev.json", "Chinese-SQuAD/raw/dev-v2.0-zh.part.json"]
+)
+def test_distinct_questions_survive_though_they_share_passages(path: str, real_corpora: Path) -> None:
+    squad = json.loads((real_corpora / path).read_text("utf-8"))
+    passages = [passage for article in squad["data"] for passage in article["paragraphs"]]
+    pairs = [(question["question"], passage["context"]) for passage in passages for question in passage["qas"]]
+    found = run({"a": Given([pairs])})
+    count = max(found.classes) + 1
+    links = Links.of(found.class_edges.filter(pl.col("similarity") >= 0.8), count)
+    walked = walk(np.array(list(dict.fromkeys(found.classes))), links, None, 0.8)
+    questions = {record[0] for record in found.records}
+    staying = {r[0] for r, number in zip(found.records, found.classes, strict=True) if walked.winner[number] < 0}
+    assert found.receipt["crowds"] == 0
+    assert len(questions) > 1000
+    assert len(staying) >= 0.99 * len(questions)
+
+
 LETTERS = st.text("甲乙丙丁1不", min_size=0, max_size=24)
 
 
