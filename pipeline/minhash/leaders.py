@@ -87,7 +87,7 @@ def _likely(bits, long, one, others, most, likely):  # type: ignore[no-untyped-d
     for i in range(others.shape[0]):
         other = others[i]
         if long[other]:
-            apart = 0
+            apart = np.int64(0)
             for word in range(bits.shape[1]):
                 x = bits[one, word] ^ bits[other, word]
                 x = x - (x >> np.uint64(1) & np.uint64(0x5555555555555555))
