@@ -39,8 +39,7 @@ BAR_RECALL = 0.99
 LOOKED_UP = 20_000
 #: What the parts of dedupe are called here.
 STEPS = {
-    "key_piece": "read, match keys",
-    "sign_piece": "sign",
+    "key_piece": "read, match keys, sign",
     "find_huge": "look for huge buckets",
     "find_pairs": "meet in bands",
     "verify": "verify",
@@ -92,16 +91,19 @@ def run(pairs: int = PAIRS) -> Table:
     return table.show()
 
 
-def write_shards(folder: Path, count: int, seed: int) -> None:
-    """Text shards of made pairs with record ids and all columns; one batch in memory."""
+def write_shards(
+    folder: Path, count: int, seed: int, change: Callable[[pl.DataFrame], pl.DataFrame] | None = None
+) -> None:
+    """Text shards of made pairs with record ids and all columns; one batch in memory, `change`d if wanted."""
     from benchmarks import text
     from pipeline.convert.identity import Identities
 
     identities = Identities("bench")
     copies = []
     with ShardWriter(folder, "text", TEXT_SCHEMA) as writer:
-        for frame in text.pairs(text.source(), count, seed=seed):
-            copies.append(frame["copy_of"])
+        for number, made in enumerate(text.pairs(text.source(), count, seed=seed)):
+            copies.append(made["copy_of"])
+            frame = change(made.with_columns(number=pl.lit(number))) if change else made
             ids, leading = identities.assign(frame["text"], frame["text_pos"])
             empty, nothing = pl.lit(""), pl.lit(None, pl.Float32)
             rows = frame.select(
@@ -163,7 +165,7 @@ def _both(shards: Path, out: Path) -> dict[str, Any]:
     ended = time.process_time()
     edges = pl.scan_parquet(out / "dedupe" / "edges.parquet").filter(pl.col("similarity") >= config.threshold)
     return {
-        "edges": found["edges"],
+        **{name: found[name] for name in ("classes", "crowded", "edges")},
         "candidates": found["candidates"],
         "edges_at_threshold": edges.select(pl.len()).collect().item(),
         "steps": timed.seconds | {"reduces, groups, writing": between - began - sum(timed.seconds.values())},

@@ -27,6 +27,7 @@ import pyarrow as pa
 from benchmarks.measure import ROOT
 from pipeline.context import context_of
 from pipeline.manifest.catalog import read_catalog
+from pipeline.manifest.corpus import Corpus
 from pipeline.steps import convert_step, fetch_step
 
 #: Median lengths of text and text_pos; they spread as exp(normal) with SPREAD and are cut at a quarter and four times.
@@ -76,20 +77,24 @@ def real_slices() -> bool:
     return (ROOT.parent / "shared" / "corpora").is_dir()
 
 
+def converted(folder: Path, *recipes: str) -> Iterator[tuple[Corpus, list[Path]]]:
+    """Every corpus of some recipes, and its text shards below `folder`; `real` is known where its slices are."""
+    catalog = read_catalog([ROOT / "tests" / "real"] if real_slices() else [])
+    for recipe in recipes:
+        context = context_of(catalog, catalog.recipe(recipe), folder)
+        for corpus in context.corpora:
+            yield corpus, list(convert_step(context, corpus, fetch_step(context, corpus)).paths("text-*.parquet"))
+
+
 @cache
 def source(real: bool = True) -> Source:
     """All distinct texts of the demo corpora and, if wanted and there, of the real slices; code sides left out."""
-    real = real and real_slices()
-    catalog = read_catalog([ROOT / "tests" / "real"] if real else [])
     columns = []
     with tempfile.TemporaryDirectory() as folder:
-        for recipe in ("demo", "real") if real else ("demo",):
-            context = context_of(catalog, catalog.recipe(recipe), Path(folder))
-            for corpus in context.corpora:
-                entry = convert_step(context, corpus, fetch_step(context, corpus))
-                sides = [side for side in ("text", "text_pos") if side not in corpus.code_sides]
-                for shard in entry.paths("text-*.parquet"):
-                    columns += pl.read_parquet(shard, columns=sides).get_columns()
+        for corpus, shards in converted(Path(folder), "demo", *(["real"] if real and real_slices() else [])):
+            sides = [side for side in ("text", "text_pos") if side not in corpus.code_sides]
+            for shard in shards:
+                columns += pl.read_parquet(shard, columns=sides).get_columns()
         texts = pl.concat([column.alias("text") for column in columns]).unique(maintain_order=True)
     return Source.of(texts.to_list())
 

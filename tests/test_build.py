@@ -146,7 +146,7 @@ def test_another_threshold_of_dedupe_signs_nothing(
 ) -> None:
     write_rows(manifests, "two", [{"q": q["q"], "a": q["a"][1:]} for q in pairs()])
     _, _, first = run(manifests, tmp_path)
-    monkeypatch.setattr("pipeline.dedupe.stage.sign_piece", None)
+    monkeypatch.setattr("pipeline.dedupe.stage.key_piece", None)
     write_manifests(manifests, [], {"name": "small", "dedupe": {"threshold": 0.99}})
     _, _, second = run(manifests, tmp_path)
     assert {stage for (stage, _), entry in second.entries.items() if not entry.cached} == {"resolve", "assemble"}

@@ -169,6 +169,24 @@ def real_pairs(folder: Path) -> dict[str, tuple[Pairs, bool]]:
     }
 
 
+@pytest.mark.parametrize(
+    "path", ["cmrc2018/raw/squad-style-data/cmrc2018_dev.json", "Chinese-SQuAD/raw/dev-v2.0-zh.part.json"]
+)
+def test_distinct_questions_survive_though_they_share_passages(path: str, real_corpora: Path) -> None:
+    squad = json.loads((real_corpora / path).read_text("utf-8"))
+    passages = [passage for article in squad["data"] for passage in article["paragraphs"]]
+    pairs = [(question["question"], passage["context"]) for passage in passages for question in passage["qas"]]
+    found = run({"a": Given([pairs])})
+    count = max(found.classes) + 1
+    links = Links.of(found.class_edges.filter(pl.col("similarity") >= 0.8), count)
+    walked = walk(np.array(list(dict.fromkeys(found.classes))), links, None, 0.8)
+    questions = {record[0] for record in found.records}
+    staying = {r[0] for r, number in zip(found.records, found.classes, strict=True) if walked.winner[number] < 0}
+    assert found.receipt["crowds"] == 0
+    assert len(questions) > 1000
+    assert len(staying) >= 0.99 * len(questions)
+
+
 LETTERS = st.text("甲乙丙丁1不", min_size=0, max_size=24)
 
 
@@ -347,10 +365,11 @@ import hashlib, sys
 from pathlib import Path
 import pipeline.minhash
 keys = sys.modules["pipeline.minhash.keys"]
-signatures = sys.modules["pipeline.minhash.signatures"]
+signing = sys.modules["pipeline.minhash.signing"]
 from pipeline.dedupe import DedupeInput, dedupe
 from pipeline.manifest.settings import DedupeConfig
-keys._BLOCK = signatures._BLOCK = 64
+keys._BLOCK = signing._BLOCK = 64
+sys.modules["pipeline.dedupe.keying"].BATCH = int(sys.argv[3])
 sys.modules["pipeline.dedupe.pieces"].PIECE_ROWS = int(sys.argv[3])
 sys.modules["pipeline.dedupe.texts"].BLOCK_BYTES = 10 * int(sys.argv[3])
 folder, out = Path(sys.argv[1]), Path(sys.argv[2])
@@ -455,7 +474,7 @@ def test_meetings_are_the_pairs_of_a_bucket_whose_sketches_agree(
     told: list[tuple[int, int, int, int]], crowd: list[int], least: int
 ) -> None:
     columns = [
-        np.array([row[i] for row in told], kind) for i, kind in enumerate((np.uint64, np.uint32, *[np.uint64] * 2))
+        np.array([row[i] for row in told], kind) for i, kind in enumerate((np.uint32, np.uint32, *[np.uint64] * 2))
     ]
     pairs, dense = meetings(columns[0], Entries(*columns[1:], least, 2 * least), np.array(crowd, np.int32))
     expected = set()
@@ -471,7 +490,7 @@ def test_meetings_are_the_pairs_of_a_bucket_whose_sketches_agree(
 
 def test_large_buckets_are_crowds() -> None:
     sizes = [WHOLE + 1, WHOLE, 2 * DENSE + 2, 2 * DENSE + 1]
-    keys = np.repeat(np.arange(4, dtype=np.uint64) * np.uint64(2**40 + 1), sizes)
+    keys = np.repeat(np.arange(4, dtype=np.uint32) * np.uint32(2**20 + 1), sizes)
     owners = np.arange(len(keys), dtype=np.uint32)
     ends = np.cumsum(sizes)
     assert [(found[0], found[-1]) for found in huge(keys, owners)] == [(0, WHOLE)]

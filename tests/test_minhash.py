@@ -20,6 +20,7 @@ from pipeline.minhash import (
     SKETCH,
     Bands,
     Keys,
+    Plan,
     Slots,
     band_parts,
     jaccard,
@@ -252,32 +253,30 @@ def test_lone_surrogates_are_refused() -> None:
 
 
 @settings(deadline=None)  # the first call compiles
-@given(st.lists(LETTERS, min_size=1, max_size=6), st.sampled_from([0.5, 0.6, 0.8]))
-def test_what_signing_asks_for_is_measured_the_same(texts: list[str], similarity: float) -> None:
+@given(
+    st.lists(LETTERS, min_size=1, max_size=6, unique=True), st.sampled_from([0.5, 0.6, 0.8]), st.sampled_from([64, 128])
+)
+def test_one_signing_gives_slots_bands_and_sketch(texts: list[str], least: float, seed: int) -> None:
     keys = keys_of(texts)
-    light = Keys.to_sign(keys.data, keys.start, keys.end, keys.hashes, similarity)
-    assert (light.chars == keys.chars).all() and (light.traits == keys.traits).all()
-    every = np.arange(len(texts))
-    one, two = (slots(measured, every, similarity) for measured in (keys, light))
-    assert one.at.tolist() == two.at.tolist() and one.k.tolist() == two.k.tolist()
-
-
-@settings(deadline=None)  # the first call compiles
-@given(st.lists(LETTERS, min_size=2, max_size=6, unique=True), st.sampled_from([64, 128]))
-def test_one_signing_gives_bands_and_sketch(texts: list[str], num_perm: int) -> None:
-    keys = keys_of(texts)
-    chosen = slots(keys, np.arange(len(texts)), 0.6)
-    pair, side = Bands(2, 20), Bands(4, 13)
-    signed = sign(keys, chosen, 1, pair, side)
-    rows = signatures(keys, chosen, SKETCH, 1)
-    for i in range(len(chosen)):
+    plan = Plan(Bands(2, 20), least, Bands(4, 13), 0.8, seed)
+    signed = sign(keys.data, keys.start, keys.end, keys.hashes, plan)
+    slotted = [slots(keys, np.arange(len(texts)), similarity) for similarity in (least, 0.8)]
+    both = [sorted(zip(told.at.tolist(), told.k.tolist(), strict=True)) for told in slotted]
+    assert list(zip(signed.at.tolist(), signed.k.tolist(), strict=True)) == both[0]
+    assert [told for told, sided in zip(both[0], signed.sided, strict=True) if sided] == [t for t in both[1] if t[1]]
+    rows = signatures(keys, Slots(signed.at, signed.k), SKETCH, seed)
+    for i in range(len(signed.at)):
         for j in range(i):
-            alike = chosen.k[i] == chosen.k[j] > 0 and keys.traits[chosen.at[i]] == keys.traits[chosen.at[j]]
-            for found, bands in ((signed.pair, pair), (signed.side, side)):
+            alike = signed.k[i] == signed.k[j] > 0 and keys.traits[signed.at[i]] == keys.traits[signed.at[j]]
+            for found, bands in ((signed.pair, plan.pair), (signed.side, plan.side)):
+                if signed.k[i] == 0 or signed.k[j] == 0:
+                    continue
                 for band in range(bands.count):
                     some = slice(band, bands.permutations, bands.count)
                     same = (rows[i, some] == rows[j, some]).all()
                     assert (found[i, band] == found[j, band]) == bool(alike and same)
-            if chosen.k[i] == chosen.k[j] > 0:
+            if signed.k[i] == signed.k[j] == 0:
+                assert (signed.pair[i] != signed.pair[j]).all()  # other keys
+            elif signed.k[i] == signed.k[j]:
                 agreeing = SKETCH - int(np.bitwise_count(signed.sketch[i] ^ signed.sketch[j]))
                 assert agreeing >= (rows[i] == rows[j]).sum()

@@ -1,85 +1,59 @@
-"""Signing one piece: what its records put into each band, and its keys into the bands of single sides."""
+"""What a piece puts into the bands, of pairs of keys and of single ones, and bands read back, one at a time."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.dedupe.classes import Numbers
-from pipeline.dedupe.pieces import SIDES, Piece
+from pipeline.dedupe.pieces import Piece
 from pipeline.manifest.settings import DedupeConfig
-from pipeline.minhash import SHORT, SKETCH, Bands, Keys, Signed, Slots, sign, slots
+from pipeline.minhash import SKETCH, Bands, Plan, Signed
 from pipeline.minhash.compiled import Hashes, Ints, kernel
 
+Words = npt.NDArray[np.uint32]
+#: What is looked for: near-duplicate pairs of classes, or of single keys.
+Which = Literal["pair", "side"]
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
+_HALF = np.uint64(32)
 
 
-@dataclass(frozen=True)
-class Plan:
+def plan_of(config: DedupeConfig) -> Plan:
     """Bands of pairs, at the floor on both sides, and of single sides, where groups begin, from the same permutations."""
-
-    pair: Bands
-    side: Bands
-
-    @classmethod
-    def of(cls, config: DedupeConfig) -> Plan:
-        pair = Bands.reaching(config.floor * config.floor, config.num_perm, config.recall)
-        return cls(pair, Bands.reaching(config.groups, max(pair.permutations, SKETCH)))
+    pair = Bands.reaching(config.floor * config.floor, config.num_perm, config.recall)
+    side = Bands.reaching(config.groups, max(pair.permutations, SKETCH))
+    return Plan(pair, config.floor, side, config.groups, config.seed)
 
 
-def sign_piece(piece: Piece, config: DedupeConfig) -> None:
-    """Writes what the classes and keys met first in this piece put into the bands.
+def write_bands(
+    piece: Piece, signed: Signed, hashes: Hashes, text: Ints, pos: Ints, place: npt.NDArray[np.uint32]
+) -> None:
+    """Writes what distinct pairs of keys (`text[i]`, `pos[i]`) and keys (with `hashes`) put into the bands.
 
-    `owners` (class of each entry), `one`, `two` (sketches of its sides) and `pair_bands` (bands, entries); `side_owners`
-    (number of each key), `sketches` and `side_bands` (bands, slots).
+    `entry_pairs` (pair of each entry), `one`, `two` (sketches of its sides) and `pair_bands` (bands, entries); `side_keys`
+    (key of each slot, as `place` numbers it), `sketches` and `side_bands` (bands, slots). Which pairs and keys were met
+    first in this piece is not known yet: `Taken` leaves out the others.
     """
-    plan = Plan.of(config)
-    reps = piece.load("reps") if piece.near else np.zeros(0, np.int64)
-    text, pos = (piece.load(side)[reps].astype(np.int64) for side in SIDES)
-    hashes, start = piece.load("hashes"), piece.load("start")
-    used = np.zeros(len(hashes), np.bool_)
-    used[text], used[pos] = True, True
-    at = np.flatnonzero(used)
-    at = at[np.argsort(start[at])]  # as they lie in the file
-    data = np.fromfile(piece.texts, np.uint8)
-    keys = Keys.to_sign(data, start[at], start[at] + piece.load("size")[at], hashes[at], config.floor)
-    chosen = slots(keys, np.arange(len(at)), config.floor)
-    signed = sign(keys, chosen, config.seed, plan.pair, plan.side)
-    place = np.full(len(hashes), -1, np.int64)
-    place[at] = np.arange(len(at))
-    entries = _Entries.of(piece, place[text], place[pos], chosen, len(at))
-    piece.save("owners", piece.load("members")[reps][entries.owner])
+    entries = _Entries.of(signed, text, pos, len(hashes), piece.symmetric)
+    piece.save("entry_pairs", entries.owner.astype(np.uint32))
     piece.save("one", signed.sketch[entries.one])
     piece.save("two", signed.sketch[entries.two])
-    piece.save("pair_bands", entries.band_keys(signed, keys.hashes[chosen.at]))
-
-    home = np.zeros(len(at), np.bool_)
-    home[place[piece.load("homes")]] = True
-    sided = slots(keys, np.flatnonzero(home & (keys.chars >= SHORT)), config.groups)
-    rows = _where(chosen, len(at))
-    picked = np.concatenate([rows[k][sided.at[sided.k == k]] for k in (2, 3)])
-    piece.save("side_owners", piece.load("numbers")[at][chosen.at[picked]])
-    piece.save("sketches", signed.sketch[picked])
-    piece.save("side_bands", np.ascontiguousarray(signed.side[picked].T))
-
-
-def _where(chosen: Slots, keys: int) -> dict[int, Ints]:
-    """For each shingle length the slot of every key, -1 where it has none."""
-    where = {k: np.full(keys, -1, np.int64) for k in (0, 2, 3)}
-    for k, place in where.items():
-        slot = np.flatnonzero(chosen.k == k)
-        place[chosen.at[slot]] = slot
-    return where
+    piece.save("pair_bands", entries.band_keys(signed, hashes[signed.at]))
+    at = np.flatnonzero(signed.sided)
+    piece.save("side_keys", place[signed.at[at]])
+    piece.save("sketches", signed.sketch[at])
+    piece.save("side_bands", _turned(signed.side, at))
 
 
 @dataclass(frozen=True)
 class _Entries:
-    """What a class puts into each band: entry i belongs to rep `owner[i]`; `one` and `two` are slots.
+    """What a pair of keys puts into each band: entry i belongs to pair `owner[i]`; `one` and `two` are slots.
 
-    A class has one entry per combination of its sides' slots, and, being symmetric, the same turned round. The sides
+    A pair has one entry per combination of its sides' slots, and, being symmetric, the same turned round. The sides
     take rows of different bands: with equal rows, two questions that share one common shingle on both sides would meet
     as if they shared four. Entries from `lone` on have a short side (`one`): it adds no rows, so the other gives two
     bands' worth; else a thousand answers to one short text would all be candidates of each other. (Two short sides are
@@ -92,8 +66,12 @@ class _Entries:
     lone: int
 
     @classmethod
-    def of(cls, piece: Piece, text: Ints, pos: Ints, chosen: Slots, keys: int) -> _Entries:
-        where = _where(chosen, keys)
+    def of(cls, signed: Signed, text: Ints, pos: Ints, keys: int, symmetric: bool) -> _Entries:
+        # For each shingle length the slot of every key, -1 where it has none.
+        where = {k: np.full(keys, -1, np.int64) for k in (0, 2, 3)}
+        for k, slot in where.items():
+            at = np.flatnonzero(signed.k == k)
+            slot[signed.at[at]] = at
 
         def entries(first: int, second: int, left: Ints, right: Ints) -> tuple[Ints, Ints, Ints]:
             one, two = where[first][left], where[second][right]
@@ -101,13 +79,13 @@ class _Entries:
             return at, one[at], two[at]
 
         ways = [(text, pos), (pos, text)]
-        full = [entries(a, b, *way) for a in (2, 3) for b in (2, 3) for way in ways[: 1 + piece.symmetric]]
+        full = [entries(a, b, *way) for a in (2, 3) for b in (2, 3) for way in ways[: 1 + symmetric]]
         lone = [entries(0, k, *way) for k in (2, 3) for way in ways]
         owner, one, two = (np.concatenate(column) for column in zip(*full, *lone, strict=True))
         return cls(owner, one, two, sum(len(told[0]) for told in full))
 
-    def band_keys(self, signed: Signed, whole: Hashes) -> Hashes:
-        out = np.empty((signed.pair.shape[1], len(self.owner)), np.uint64)
+    def band_keys(self, signed: Signed, whole: Hashes) -> Words:
+        out = np.empty((signed.pair.shape[1], len(self.owner)), np.uint32)
         _band_keys(signed.pair, whole, self.one, self.two, self.lone, out)
         return out
 
@@ -116,44 +94,77 @@ class _Entries:
 def _band_keys(parts, whole, one, two, lone, out):  # type: ignore[no-untyped-def]
     """Entry by entry in tiles, so that what is written to the many bands stays in cache."""
     bands, n = out.shape
-    half = np.uint64(32)
     for low in range(0, n, 512):
         high = min(n, low + 512)
         for band in range(bands):
             following = band + 1 if band + 1 < bands else 0
             for i in range(low, high):
-                second = np.uint64(parts[two[i], following])
+                h = np.uint64(parts[two[i], following])
                 if i < lone:
-                    out[band, i] = np.uint64(parts[one[i], band]) << half | second
+                    h |= np.uint64(parts[one[i], band]) << _HALF
                 else:
-                    h = (whole[one[i]] ^ (np.uint64(parts[two[i], band]) << half | second)) * _MIX
-                    out[band, i] = h ^ h >> half
+                    h = (whole[one[i]] ^ (np.uint64(parts[two[i], band]) << _HALF | h)) * _MIX
+                    h ^= h >> _HALF
+                out[band, i] = np.uint32((h * _MIX) >> _HALF)
 
 
-def gather_entries(pieces: list[Piece]) -> tuple[Numbers, Hashes, Hashes]:
-    """Owner and both sketches of every entry of all pieces, in their order."""
-    owners, one, two = (_joined(pieces, name) for name in ("owners", "one", "two"))
-    return owners, one, two
+def _turned(table: Words, at: Ints) -> Words:
+    """Some rows of a table, as columns."""
+    out = np.empty((table.shape[1], len(at)), np.uint32)
+    _turn(table, at, out)
+    return out
 
 
-def gather_sides(pieces: list[Piece]) -> tuple[Numbers, Hashes]:
-    """Key number and sketch of every slot of all pieces, in their order."""
-    owners, sketches = (_joined(pieces, name) for name in ("side_owners", "sketches"))
-    return owners, sketches
+@kernel
+def _turn(table, at, out):  # type: ignore[no-untyped-def]
+    columns, n = out.shape
+    for low in range(0, n, 512):
+        high = min(n, low + 512)
+        for column in range(columns):
+            for i in range(low, high):
+                out[column, i] = table[at[i], column]
 
 
-def read_band(pieces: list[Piece], name: str, band: int) -> Hashes:
-    """One band of all pieces; the rest of the files is not read."""
-    return np.concatenate([np.zeros(0, np.uint64), *(_row(piece, name, band) for piece in pieces)])
+@dataclass(frozen=True)
+class Taken:
+    """Of every piece the entries, or slots, that count: those of pairs, or keys, that were met there first."""
 
+    pieces: list[Piece]
+    which: Which
+    rows: list[Ints]
+    size: int
 
-def _row(piece: Piece, name: str, band: int) -> npt.NDArray[np.uint64]:
-    with (piece.folder / f"{name}.npy").open("rb") as file:
-        np.lib.format.read_magic(file)
-        (_, count), _, _ = np.lib.format.read_array_header_1_0(file)
-        file.seek(band * count * 8, 1)
-        return np.fromfile(file, np.uint64, count)
+    @classmethod
+    def of(cls, pieces: Sequence[Piece], which: Which) -> Taken:
+        owner, first = ("entry_pairs", "firsts") if which == "pair" else ("side_keys", "homes")
+        rows = [np.flatnonzero(piece.load(first)[piece.load(owner)]) for piece in pieces]
+        return cls(list(pieces), which, rows, sum(map(len, rows)))
 
+    def gather(self, name: str, kind: type[Any]) -> Any:
+        """One array of all pieces, in their order."""
+        out, at = np.empty(self.size, kind), 0
+        for piece, rows in zip(self.pieces, self.rows, strict=True):
+            out[at : at + len(rows)] = piece.load(name)[rows]
+            at += len(rows)
+        return out
 
-def _joined(pieces: list[Piece], name: str) -> Any:
-    return np.concatenate([piece.load(name) for piece in pieces])
+    def owners(self) -> Numbers:
+        """The class of each entry, or the number of each slot's key."""
+        owner, number = ("entry_pairs", "members") if self.which == "pair" else ("side_keys", "numbers")
+        told = [piece.load(number)[piece.load(owner)[rows]] for piece, rows in zip(self.pieces, self.rows, strict=True)]
+        return np.concatenate([np.zeros(0, np.uint32), *told])
+
+    def band(self, number: int) -> Words:
+        """One band of all pieces; the rest of the files is not read."""
+        out, at = np.empty(self.size, np.uint32), 0
+        for piece, rows in zip(self.pieces, self.rows, strict=True):
+            with (piece.folder / f"{self.which}_bands.npy").open("rb") as file:
+                np.lib.format.read_magic(file)
+                (_, count), _, _ = np.lib.format.read_array_header_1_0(file)
+                file.seek(number * count * 4, 1)
+                if len(rows) == count:
+                    file.readinto(out[at : at + count].data)
+                else:
+                    out[at : at + len(rows)] = np.fromfile(file, np.uint32, count)[rows]
+            at += len(rows)
+        return out

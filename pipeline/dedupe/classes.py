@@ -57,47 +57,38 @@ def pack_class(text: Any, pos: Any, flags: int) -> Hashes:
 def classify(pieces: Sequence[Piece], folder: Path) -> Classes:
     """Numbers keys and classes; writes them to `folder` and, beside each piece, what is its own.
 
-    Per piece: `numbers` (of its keys), `members` (the class of each row), `reps` (rows that stand for a class met here for
-    the first time) and `homes` (its keys of near records met here for the first time). Keys are told apart by their
-    xxh3-64: among 50 million distinct ones two share it with a chance of 1 in 15,000.
+    Per piece: `numbers` (of its keys), `members` (the class of each of its pairs), `firsts` (whether a pair stands for a
+    class met here for the first time) and `homes` (whether a key of near records is met here for the first time). Keys
+    are told apart by their xxh3-64: among 50 million distinct ones two share it with a chance of 1 in 15,000.
     """
     held = [piece.load("hashes") for piece in pieces]
     hashes = distinct(np.concatenate([np.zeros(0, np.uint64), *held]))
     sizes = np.zeros(len(hashes), np.uint32)
-    codes = np.empty(sum(piece.rows for piece in pieces), np.uint64)
-    at = 0
+    codes = [np.zeros(0, np.uint64)]
     for piece, mine in zip(pieces, held, strict=True):
         numbers = np.searchsorted(hashes, mine).astype(np.uint32)
         sizes[numbers] = np.minimum(piece.load("size"), 0xFFFFFFFF)
         piece.save("numbers", numbers)
         text, pos = (numbers[piece.load(side)] for side in SIDES)
-        codes[at : at + piece.rows] = pack_class(text, pos, piece.flags)
-        at += piece.rows
+        codes.append(pack_class(text, pos, piece.flags))
     del held
-    held_codes = distinct(codes.copy())
+    held_codes = distinct(np.concatenate(codes))
     known, homed = np.zeros(len(held_codes), np.bool_), np.zeros(len(hashes), np.bool_)
-    at = 0
-    for piece in pieces:
-        mine = codes[at : at + piece.rows]
-        at += piece.rows
-        order = np.argsort(mine)
-        ordered = mine[order]
-        found = np.searchsorted(held_codes, ordered).astype(np.uint32)
-        members = np.empty(len(mine), np.uint32)
-        members[order] = found
-        first = np.flatnonzero(np.concatenate([ordered[:1] == ordered[:1], ordered[1:] != ordered[:-1]]))
-        first = first[~known[found[first]]]
-        known[found[first]] = True
-        reps = np.sort(order[first])
-        used = np.zeros(len(numbers := piece.load("numbers")), np.bool_)
+    for piece, code in zip(pieces, codes[1:], strict=True):
+        order = np.argsort(code)
+        members = np.empty(len(code), np.uint32)
+        members[order] = np.searchsorted(held_codes, code[order]).astype(np.uint32)
+        firsts = ~known[members]
+        known[members] = True
+        numbers = piece.load("numbers")
+        homes = np.zeros(len(numbers), np.bool_)
         if piece.near:
             for side in SIDES:
-                used[piece.load(side)[reps]] = True
-        homes = np.flatnonzero(used)
-        homes = homes[~homed[numbers[homes]]]
+                homes[piece.load(side)[firsts]] = True
+        homes &= ~homed[numbers]
         homed[numbers[homes]] = True
         piece.save("members", members)
-        piece.save("reps", reps)
+        piece.save("firsts", firsts)
         piece.save("homes", homes)
     for name, array in (("hashes", hashes), ("sizes", sizes), ("codes", held_codes)):
         np.save(folder / f"{name}.npy", array)

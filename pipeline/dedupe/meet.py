@@ -1,7 +1,8 @@
 """Who meets whom in a band: pairs in buckets of equal band keys, and the crowds of buckets too large for that.
 
-Band keys are scattered into parts that fit the cache before anything is looked up, and a pair is only told where the
-sketches of both sides could be those of a true one: nearly all chance meetings end there, without a look at any text.
+Band keys are scattered into parts that fit the cache, and whoever is alone by a small bitmap, as nearly all are, is not
+looked up. A pair is only told where the sketches of both sides could be those of a true one: nearly all chance meetings
+end there, and those of band keys that are equal by chance (they have 32 bits), without a look at any text.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ import numpy.typing as npt
 from pipeline.dedupe.index import distinct
 from pipeline.minhash.compiled import Hashes, Ints, inlined, kernel
 
+BandKeys = npt.NDArray[np.uint32]
+
 #: A bucket of more entries than this is a crowd, and so is one with over DENSE possible pairs per entry.
 WHOLE = 512
 DENSE = 32
 #: Entries of a part, on average.
 _PART = 8_192
-_SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
@@ -36,10 +38,10 @@ class Entries:
     both: int
 
 
-def huge(band_keys: Hashes, owners: npt.NDArray[np.uint32]) -> list[npt.NDArray[np.uint32]]:
+def huge(band_keys: BandKeys, owners: npt.NDArray[np.uint32]) -> list[npt.NDArray[np.uint32]]:
     """The distinct owners of every bucket of more than WHOLE entries.
 
-    >>> [told.tolist() for told in huge(np.full(600, 7, np.uint64), np.arange(600, dtype=np.uint32) // 300)]
+    >>> [told.tolist() for told in huge(np.full(600, 7, np.uint32), np.arange(600, dtype=np.uint32) // 300)]
     [[0, 1]]
     """
     bits = max(10, int(len(band_keys) // 16).bit_length())
@@ -53,14 +55,14 @@ def huge(band_keys: Hashes, owners: npt.NDArray[np.uint32]) -> list[npt.NDArray[
     return [distinct(owners[order[a:b]]) for a, b in pairwise(cuts) if b - a > WHOLE]
 
 
-def meetings(band_keys: Hashes, entries: Entries, crowd: npt.NDArray[np.int32]) -> tuple[Hashes, list[Ints]]:
+def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]) -> tuple[Hashes, list[Ints]]:
     """Pairs of owners in buckets of at most WHOLE entries (`lower << 32 | higher`, ascending, each once), and dense buckets.
 
     `crowd[owner]` tells owners apart that need no pair since they share a crowd (-1: in none; empty: nobody is).
     """
     bits = max(0, int(len(band_keys) // _PART).bit_length())
     bounds = np.zeros((1 << bits) + 1, np.int64)
-    keys, at = np.empty(len(band_keys), np.uint64), np.empty(len(band_keys), np.uint32)
+    keys, at = np.empty(len(band_keys), np.uint32), np.empty(len(band_keys), np.uint32)
     _scatter(band_keys, bits, bounds, keys, at)
     parts = len(bounds) - 1
     threads = min(int(numba.config.NUMBA_NUM_THREADS), parts)  # type: ignore[attr-defined]
@@ -84,21 +86,21 @@ def meetings(band_keys: Hashes, entries: Entries, crowd: npt.NDArray[np.int32]) 
 @kernel
 def _crowded(keys, counters, bits, whole):  # type: ignore[no-untyped-def]
     """Places of the keys whose counter, which others may share, went over `whole`."""
-    shift = np.uint64(64 - bits)
+    shift = np.uint32(32 - bits)
     most = np.uint32(0)
     for i in range(keys.shape[0]):
-        at = (keys[i] * _SPREAD) >> shift
+        at = keys[i] >> shift
         counters[at] += np.uint32(1)
         most = max(most, counters[at])
     n = 0
     if most > whole:
         for i in range(keys.shape[0]):
-            n += counters[(keys[i] * _SPREAD) >> shift] > whole
+            n += counters[keys[i] >> shift] > whole
     out = np.empty(n, np.int64)
     if n > 0:
         n = 0
         for i in range(keys.shape[0]):
-            if counters[(keys[i] * _SPREAD) >> shift] > whole:
+            if counters[keys[i] >> shift] > whole:
                 out[n] = i
                 n += 1
     return out
@@ -122,7 +124,7 @@ def _scatter(keys, bits, bounds, out, at):  # type: ignore[no-untyped-def]
 
 @inlined
 def _part(key, bits):  # type: ignore[no-untyped-def]
-    return np.int64((key * _SPREAD) >> np.uint64(64 - bits)) if bits > 0 else np.int64(0)
+    return np.int64(key >> np.uint32(32 - bits)) if bits > 0 else np.int64(0)
 
 
 @inlined
@@ -135,6 +137,28 @@ def _agreeing(a, b):  # type: ignore[no-untyped-def]
     return np.int64(x * np.uint64(0x0101010101010101) >> np.uint64(56))
 
 
+@inlined
+def _not_alone(keys, begin, size, seen, again, shared):  # type: ignore[no-untyped-def]
+    """Who of a part may have a key in common with another; a byte each, eight flags in it: few are told in vain."""
+    bits = 4
+    while 1 << bits < 2 * size:
+        bits += 1
+    mask = np.uint32((1 << bits) - 1)
+    seen[: 1 << bits] = 0
+    again[: 1 << bits] = 0
+    for i in range(size):
+        key = keys[begin + i]
+        place, flag = key >> np.uint32(3) & mask, np.uint8(1) << np.uint8(key & np.uint32(7))
+        again[place] |= seen[place] & flag
+        seen[place] |= flag
+    left = 0
+    for i in range(size):
+        key = keys[begin + i]
+        shared[left] = i
+        left += again[key >> np.uint32(3) & mask] >> np.uint8(key & np.uint32(7)) & 1
+    return left
+
+
 @kernel
 def _meet(keys, at, bounds, low, high, entries, crowd, whole, dense):  # type: ignore[no-untyped-def]
     owners, one, two, least, both = entries
@@ -145,6 +169,8 @@ def _meet(keys, at, bounds, low, high, entries, crowd, whole, dense):  # type: i
     while 1 << bits < 2 * longest:
         bits += 1
     table = np.empty(1 << bits, np.int32)
+    seen, again = np.empty(1 << bits, np.uint8), np.empty(1 << bits, np.uint8)
+    shared = np.empty(longest + 1, np.int32)
     last, following, count = np.empty(longest, np.int32), np.empty(longest, np.int32), np.empty(longest, np.int32)
     members = np.empty(whole, np.int64)
     out = np.empty(4_096, np.uint64)
@@ -153,16 +179,18 @@ def _meet(keys, at, bounds, low, high, entries, crowd, whole, dense):  # type: i
     crowds = 0
     for p in range(low, high):
         begin, size = bounds[p], bounds[p + 1] - bounds[p]
+        left = _not_alone(keys, begin, size, seen, again, shared)
         bits = 4
-        while 1 << bits < 2 * size:
+        while 1 << bits < 2 * left:
             bits += 1
-        mask = np.uint64((1 << bits) - 1)
+        mask = np.uint32((1 << bits) - 1)
         table[: 1 << bits] = -1
-        for i in range(size):
+        for j in range(left):
+            i = shared[j]
             key = keys[begin + i]
-            slot = (key ^ key >> np.uint64(29)) & mask
+            slot = (key ^ key >> np.uint32(13)) & mask
             while table[slot] >= 0 and keys[begin + table[slot]] != key:
-                slot = (slot + np.uint64(1)) & mask
+                slot = (slot + np.uint32(1)) & mask
             count[i] = 0
             if table[slot] < 0:
                 table[slot] = i
@@ -173,7 +201,8 @@ def _meet(keys, at, bounds, low, high, entries, crowd, whole, dense):  # type: i
                 following[last[head]] = i
                 last[head] = i
                 count[head] += 1
-        for head in range(size):
+        for j in range(left):
+            head = shared[j]
             m = count[head]
             if m < 2 or m > whole:
                 continue

@@ -9,16 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.dedupe.index import Index
-from pipeline.minhash.compiled import Hashes, Ints
-from pipeline.normalize import key_hash, match_keys
 from pipeline.record import ROW_GROUP_ROWS
 
 SIDES = ("text", "text_pos")
@@ -81,50 +76,3 @@ def cut(inputs: Sequence[DedupeInput], folder: Path) -> list[Piece]:
                 flags = (given.symmetric, given.near, given.code_sides)
                 pieces.append(Piece(len(pieces), given.corpus, shard, first, size, *flags, home))
     return pieces
-
-
-def key_piece(piece: Piece) -> None:
-    """Match keys of both sides: each distinct one once in `keys.utf8`, in the order of their hashes in the arrays.
-
-    `hashes`, `start` and `size` tell of the keys, `text` and `text_pos` which key each row has.
-    """
-    index = Index()
-    hashes: list[Hashes] = [np.zeros(0, np.uint64)]
-    sizes: list[Ints] = [np.zeros(0, np.int64)]
-    sides: dict[str, list[Ints]] = {side: [np.zeros(0, np.int64)] for side in SIDES}
-    with piece.texts.open("wb") as file:
-        for first in range(piece.first, piece.first + piece.rows, ROW_GROUP_ROWS):
-            rows = min(ROW_GROUP_ROWS, piece.first + piece.rows - first)
-            frame = pl.scan_parquet(piece.shard).select(SIDES).slice(first, rows).collect()
-            for side in SIDES:
-                # Passages come once per question, often in a row: every distinct text is normalised once.
-                of, fresh = Index().add(np.ascontiguousarray(key_hash(frame[side]).to_numpy()))
-                distinct = frame[side] if fresh.all() else frame[side].filter(pl.Series(fresh))
-                number = np.empty(len(distinct), np.int64)
-                for rows_of, keys in match_keys(distinct, code=side in piece.code_sides):
-                    hashed = key_hash(keys).to_numpy()
-                    number[slice(None) if rows_of is None else rows_of], fresh = index.add(np.ascontiguousarray(hashed))
-                    sizes.append(_write(file, keys if fresh.all() else keys.filter(pl.Series(fresh))))
-                    hashes.append(hashed[fresh])
-                sides[side].append(number[of])
-    held, size = np.concatenate(hashes), np.concatenate(sizes)
-    order = np.argsort(held)
-    place = np.empty(len(order), np.uint32)
-    place[order] = np.arange(len(order), dtype=np.uint32)
-    piece.save("hashes", held[order])
-    piece.save("start", (np.cumsum(size) - size)[order])
-    piece.save("size", size[order])
-    for side in SIDES:
-        piece.save(side, place[np.concatenate(sides[side])])
-
-
-def _write(file: BinaryIO, keys: pl.Series) -> Ints:
-    """Appends the bytes of some keys; how many each has."""
-    column: Any = keys.rechunk().to_arrow().cast(pa.large_string())
-    _, offsets, data = column.buffers()
-    if not len(column):
-        return np.zeros(0, np.int64)
-    bounds = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
-    if data is not None:
-        file.write(memoryview(data)[bounds[0] : bounds[-1]])
-    return np.diff(bounds)

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from pipeline.dedupe.bands import Plan, gather_entries, gather_sides, read_band
+from pipeline.dedupe.bands import Taken, Which, plan_of
 from pipeline.dedupe.classes import Numbers
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.meet import Entries, huge, meetings
@@ -22,8 +21,6 @@ from pipeline.minhash import Bands, least_agreeing
 from pipeline.minhash.compiled import Hashes
 from pipeline.spread import Spread
 
-#: What is looked for: near-duplicate pairs of classes, or of single keys.
-Which = Literal["pair", "side"]
 #: Meetings held before those told twice are put together.
 _HELD = 1 << 24
 
@@ -56,7 +53,7 @@ def search(
     bands = _bands(config, which).count
     step = -(-bands // spread.parts)
     groups = [range(low, min(bands, low + step)) for low in range(0, bands, step)] if near else []
-    told = spread.map(find_huge, [(near, which, config, group) for group in groups])
+    told = spread.map(find_huge, [(near, which, group) for group in groups])
     buckets = [bucket for found in told for bucket in found]
     known = folder / f"{which}-crowd.npy"
     np.save(known, _crowds(buckets, owners))
@@ -73,21 +70,23 @@ def search(
     return Candidates(pairs, crowd)
 
 
-def find_huge(pieces: list[Piece], which: Which, config: DedupeConfig, bands: Iterable[int]) -> list[Numbers]:
+def find_huge(pieces: list[Piece], which: Which, bands: Iterable[int]) -> list[Numbers]:
     """The owners of every huge bucket of some bands."""
-    owners = _entries(pieces, which, config).owners
-    return [bucket for band in bands for bucket in huge(read_band(pieces, f"{which}_bands", band), owners)]
+    taken = Taken.of(pieces, which)
+    owners = taken.owners()
+    return [bucket for band in bands for bucket in huge(taken.band(band), owners)]
 
 
 def find_pairs(
     pieces: list[Piece], which: Which, config: DedupeConfig, bands: Iterable[int], crowd: Path, out: Path
 ) -> list[Numbers]:
     """Writes the pairs that meet in some bands to `out`; gives the owners of every dense bucket."""
-    entries, known = _entries(pieces, which, config), np.load(crowd)
+    taken, known = Taken.of(pieces, which), np.load(crowd)
+    entries = _entries(taken, config)
     held: list[Hashes] = [np.zeros(0, np.uint64)]
     dense: list[Numbers] = []
     for band in bands:
-        pairs, buckets = meetings(read_band(pieces, f"{which}_bands", band), entries, known)
+        pairs, buckets = meetings(taken.band(band), entries, known)
         held.append(pairs)
         dense += [bucket.astype(np.uint32) for bucket in buckets]
         if sum(map(len, held)) > _HELD + 2 * len(held[0]):
@@ -97,15 +96,16 @@ def find_pairs(
 
 
 def _bands(config: DedupeConfig, which: Which) -> Bands:
-    plan = Plan.of(config)
+    plan = plan_of(config)
     return plan.pair if which == "pair" else plan.side
 
 
-def _entries(pieces: list[Piece], which: Which, config: DedupeConfig) -> Entries:
-    if which == "pair":
-        return Entries(*gather_entries(pieces), least_agreeing(config.floor), least_agreeing(config.floor, 2))
-    owners, sketches = gather_sides(pieces)
-    return Entries(owners, sketches, sketches, least_agreeing(config.groups), 0)
+def _entries(taken: Taken, config: DedupeConfig) -> Entries:
+    if taken.which == "pair":
+        one, two = (taken.gather(name, np.uint64) for name in ("one", "two"))
+        return Entries(taken.owners(), one, two, least_agreeing(config.floor), least_agreeing(config.floor, 2))
+    sketches = taken.gather("sketches", np.uint64)
+    return Entries(taken.owners(), sketches, sketches, least_agreeing(config.groups), 0)
 
 
 def _crowds(buckets: list[Numbers], owners: int) -> npt.NDArray[np.int32]:

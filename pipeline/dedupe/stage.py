@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from pipeline.dedupe.bands import sign_piece
 from pipeline.dedupe.classes import Classes, classify
 from pipeline.dedupe.crowds import write_crowds
 from pipeline.dedupe.edges import each_once, exact_edges, near_edges
 from pipeline.dedupe.groups import side_groups
-from pipeline.dedupe.pieces import SIDES, DedupeInput, Piece, cut, key_piece
+from pipeline.dedupe.keying import key_piece
+from pipeline.dedupe.pieces import SIDES, DedupeInput, Piece, cut
 from pipeline.dedupe.search import search
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.record import shard_name
@@ -65,14 +65,13 @@ def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, sprea
     spread = spread or Here()
     work = out / "work"
     pieces = cut(inputs, work)
-    spread.map(key_piece, [(piece,) for piece in pieces])
+    spread.map(key_piece, [(piece, config) for piece in pieces])
     classes = classify(pieces, work)
     found = exact_edges(classes)
     candidates = np.zeros(0, np.uint64)
     crowds: list[npt.NDArray[np.int64]] = []
     root = np.arange(len(classes.hashes), dtype=np.uint32)
     if config.near:
-        spread.map(sign_piece, [(piece, config) for piece in pieces])
         met = search(pieces, "pair", len(classes), config, work, spread)
         candidates, crowds = met.pairs, met.crowds
         near = near_edges(pieces, classes, candidates, config, work, spread)
@@ -102,8 +101,8 @@ def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, sprea
 
 def _members(piece: Piece, classes: Classes, root: npt.NDArray[np.uint32]) -> pa.Table:
     """The rows of one piece in CLASS_SCHEMA."""
-    hashes = piece.load("hashes")
+    hashes, pair = piece.load("hashes"), piece.load("pair")
     groups = classes.hashes[root[piece.load("numbers")]]
-    text, pos = (piece.load(side) for side in SIDES)
-    columns = [piece.load("members").astype(np.uint64), hashes[text], hashes[pos], groups[text], groups[pos]]
+    text, pos = (piece.load(side)[pair] for side in SIDES)
+    columns = [piece.load("members")[pair].astype(np.uint64), hashes[text], hashes[pos], groups[text], groups[pos]]
     return pa.table(columns, schema=CLASS_SCHEMA)

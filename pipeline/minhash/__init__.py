@@ -14,18 +14,8 @@ from pipeline.minhash.keys import Keys, jaccard
 from pipeline.minhash.leaders import LOOKS, WORK, WORK_EACH, Compare, Sketches, lead, leaders, least_agreeing
 from pipeline.minhash.pairs import Pairs
 from pipeline.minhash.shingles import LONG, SHORT
-from pipeline.minhash.signatures import (
-    SKETCH,
-    Bands,
-    Signed,
-    Slots,
-    band_parts,
-    permutations,
-    rows_per_band,
-    sign,
-    signatures,
-    slots,
-)
+from pipeline.minhash.signatures import Bands, Slots, band_parts, permutations, rows_per_band, signatures, slots
+from pipeline.minhash.signing import SKETCH, Plan, Signed, sign
 
 __all__ = [
     "LONG",
@@ -38,6 +28,7 @@ __all__ = [
     "Compare",
     "Keys",
     "Pairs",
+    "Plan",
     "Signed",
     "Sketches",
     "Slots",

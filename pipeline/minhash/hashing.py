@@ -71,40 +71,46 @@ def _hash_bytes(data, at, end):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def shingle_hashes(data, start, end, k, at, unit, hashes):  # type: ignore[no-untyped-def]
-    """Hash of every shingle of one key; `at` takes where characters begin, `unit` their three bytes as one number."""
-    n = 0
-    for p in range(start, end):
-        at[n] = p
-        n += (data[p] & np.uint8(0xC0)) != np.uint8(0x80)
-    at[n] = end
+def shingle_hashes(data, points, at, n, k, units, hashes):  # type: ignore[no-untyped-def]
+    """Hash of every shingle of a key of n characters, told by `points` and `at`; how many. `units` is room for work."""
     if n == 0:
         return 0
     if n < k:
-        hashes[0] = _hash_bytes(data, start, end)
+        hashes[0] = _hash_bytes(data, at[0], at[n])
         return 1
-    if k > 3:
-        for i in range(n - k + 1):
-            hashes[i] = _hash_bytes(data, at[i], at[i + k])
-        return n - k + 1
-    last = data.shape[0] - 3
-    if last >= 0:  # what is read beyond a narrow character is mended below
-        for i in range(n):
-            p = min(at[i], last)
-            unit[i] = _U(data[p]) | _U(data[p + 1]) << _U(8) | _U(data[p + 2]) << _U(16)
     m = n - k + 1
+    if k > 3:
+        for i in range(m):
+            hashes[i] = _hash_bytes(data, at[i], at[i + k])
+        return m
+    for i in range(n):  # the three bytes that nearly every character has; the others are mended below
+        p = points[i]
+        units[i] = _U(0x8080E0) | p >> _U(12) | (p >> _U(6) & _U(0x3F)) << _U(8) | (p & _U(0x3F)) << _U(16)
     if k == 3:
         for i in range(m):
-            h = _word(_U(_P5 + _U(9)), _U(unit[i] | unit[i + 1] << _U(24)))
-            h = _word(h, _U(unit[i + 1] >> _U(8) | unit[i + 2] << _U(16)))
-            hashes[i] = _finish(_byte(h, _U(unit[i + 2] >> _U(16))))
+            h = _word(_U(_P5 + _U(9)), _U(units[i] | units[i + 1] << _U(24)))
+            h = _word(h, _U(units[i + 1] >> _U(8) | units[i + 2] << _U(16)))
+            hashes[i] = _finish(_byte(h, _U(units[i + 2] >> _U(16))))
     else:
         for i in range(m):
-            h = _word(_U(_P5 + _U(6)), _U(unit[i] | unit[i + 1] << _U(24)))
-            h = _byte(h, _U(unit[i + 1] >> _U(8) & _U(0xFF)))
-            hashes[i] = _finish(_byte(h, _U(unit[i + 1] >> _U(16))))
-    for i in range(m):
-        plain = at[i + 1] - at[i] == 3 and at[i + 2] - at[i + 1] == 3 and at[i + k] - at[i + k - 1] == 3
-        if not plain:
-            hashes[i] = _hash_bytes(data, at[i], at[i + k])
+            h = _word(_U(_P5 + _U(6)), _U(units[i] | units[i + 1] << _U(24)))
+            h = _byte(h, _U(units[i + 1] >> _U(8) & _U(0xFF)))
+            hashes[i] = _finish(_byte(h, _U(units[i + 1] >> _U(16))))
+    if _is_uneven(points, n):
+        mended = 0  # shingles before this one are right
+        for i in range(n):
+            if points[i] < _U(0x800) or points[i] > _U(0xFFFF):
+                mended = max(mended, i - k + 1)
+                while mended <= min(i, m - 1):
+                    hashes[mended] = _hash_bytes(data, at[mended], at[mended + k])
+                    mended += 1
     return m
+
+
+@inlined
+def _is_uneven(points, n):  # type: ignore[no-untyped-def]
+    """Has any character not three bytes?"""
+    found = False
+    for i in range(n):
+        found |= (points[i] < _U(0x800)) | (points[i] > _U(0xFFFF))
+    return found

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from pipeline.errors import FormatError
 from pipeline.minhash.compiled import Bytes, Floats, Hashes, Ints, in_blocks
-from pipeline.minhash.shingles import LONG, measure, outline, shared
+from pipeline.minhash.shingles import measure, shared
 
 #: Words whose count must agree between near-duplicates: not, have not, without, non-, not yet.
 NEGATIONS = "不没无非未"
@@ -63,30 +63,12 @@ class Keys:
     @classmethod
     def lying(cls, data: Bytes, start: Ints, end: Ints, hashes: Hashes) -> Keys:
         """Measures the keys that lie at `data[start[i] : end[i]]`, valid UTF-8."""
-        keys = cls._blank(data, start, end, hashes)
-        told = (data, start, end)
-        found = (keys.chars, keys.doubles, keys.triples, keys.traits)
-        in_blocks(len(start), lambda lo, hi: measure(*told, lo, hi, *_marked(), *found), _BLOCK)
-        return keys
-
-    @classmethod
-    def to_sign(cls, data: Bytes, start: Ints, end: Ints, hashes: Hashes, similarity: float) -> Keys:
-        """The same with what signing asks for alone, at a fraction of the cost. Such keys have no Jaccard.
-
-        There are no `triples`; `doubles` are counted from LONG characters on, and only as far as `slots` looks for a
-        least similarity of `similarity`.
-        """
-        keys = cls._blank(data, start, end, hashes)
-        most = int((LONG - 2) / similarity + 1e-9)
-        told = (data, start, end)
-        found = (keys.chars, keys.doubles, keys.traits)
-        in_blocks(len(start), lambda lo, hi: outline(*told, lo, hi, *_marked(), most, *found), _BLOCK)
-        return keys
-
-    @classmethod
-    def _blank(cls, data: Bytes, start: Ints, end: Ints, hashes: Hashes) -> Keys:
         chars, doubles, triples = (np.zeros(len(start), np.int32) for _ in range(3))
-        return cls(data, start, end, hashes, chars, doubles, triples, np.empty(len(start), np.uint64))
+        keys = cls(data, start, end, hashes, chars, doubles, triples, np.empty(len(start), np.uint64))
+        told = (data, start, end)
+        found = (chars, doubles, triples, keys.traits)
+        in_blocks(len(start), lambda lo, hi: measure(*told, lo, hi, *marked(), *found), _BLOCK)
+        return keys
 
     def __len__(self) -> int:
         return len(self.start)
@@ -133,7 +115,7 @@ def _buffers(keys: pl.Series | pa.Array | pa.ChunkedArray) -> tuple[Bytes, Ints]
 
 
 @lru_cache(maxsize=1)
-def _marked() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
+def marked() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     """Code points of every script's digit zero (its nine other digits follow it, which Unicode promises); NEGATIONS."""
     zeros = [c for c in range(maxunicode + 1) if unicodedata.decimal(chr(c), None) == 0]
     return np.array(zeros, np.uint32), np.array([ord(word) for word in NEGATIONS], np.uint32)

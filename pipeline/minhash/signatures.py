@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from pipeline.minhash.characters import characters
 from pipeline.minhash.compiled import Hashes, Ints, in_blocks, inlined, kernel
 from pipeline.minhash.hashing import shingle_hashes
 from pipeline.minhash.keys import Keys
@@ -21,11 +22,8 @@ from pipeline.minhash.shingles import LONG, SHORT
 Words = npt.NDArray[np.uint32]
 
 _U = np.uint32
-_P1, _P2, _P3 = (_U(p) for p in (2654435761, 2246822519, 3266489917))
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _BLOCK = 4_096
-#: Bits of a sketch, and the permutations they are taken from.
-SKETCH = 64
 
 
 @dataclass(frozen=True)
@@ -109,34 +107,6 @@ def signatures(keys: Keys, chosen: Slots, num_perm: int, seed: int) -> Words:
     return out
 
 
-@dataclass(frozen=True)
-class Signed:
-    """What the signature of each slot leaves behind: numbers that are equal where bands are, and a sketch.
-
-    `pair` (slots, bands) and `side` (slots, bands) hash k, `Keys.traits` and the rows of each band; slots of k = 0 hash
-    the whole key. Bit p of `sketch` is one bit of row p: two slots agree in a share (1 + Jaccard) / 2 of the 64.
-    """
-
-    pair: Words
-    side: Hashes
-    sketch: Hashes
-
-
-def sign(keys: Keys, chosen: Slots, seed: int, pair: Bands, side: Bands) -> Signed:
-    """One signing for all: bands of `pair` and of `side` from the first of the same permutations."""
-    multipliers, addends = permutations(max(pair.permutations, side.permutations, SKETCH), seed)
-    n = len(chosen)
-    out = Signed(np.empty((n, pair.count), np.uint32), np.empty((n, side.count), np.uint64), np.empty(n, np.uint64))
-    table = (keys.data, keys.start, keys.end, chosen.at, chosen.k)
-    whole, traits, rows = keys.hashes, keys.traits, (pair.rows, side.rows)
-    in_blocks(
-        n,
-        lambda lo, hi: _sign(table, lo, hi, multipliers, addends, whole, traits, rows, out.pair, out.side, out.sketch),
-        _BLOCK,
-    )
-    return out
-
-
 def band_parts(keys: Keys, chosen: Slots, multipliers: Words, addends: Words, rows: int) -> Hashes:
     """What each slot adds to its record's key in each band of `rows` permutations: an array (bands, slots).
 
@@ -153,7 +123,7 @@ def band_parts(keys: Keys, chosen: Slots, multipliers: Words, addends: Words, ro
 
 
 @inlined
-def _minima(hashes, n, multipliers, addends, out):  # type: ignore[no-untyped-def]
+def minima(hashes, n, multipliers, addends, out):  # type: ignore[no-untyped-def]
     """Least image under each permutation; eight hashes at a time so that `out` stays in registers and cache."""
     width = multipliers.shape[0]
     for p in range(width):
@@ -179,10 +149,12 @@ def _signatures(table, lo, hi, multipliers, addends, out):  # type: ignore[no-un
     longest = 0
     for i in range(lo, hi):
         longest = max(longest, end[keys[i]] - start[keys[i]])
-    at, unit, hashes = np.empty(longest + 1, np.int64), np.empty(longest, np.uint32), np.empty(longest + 8, np.uint32)
+    points, at = np.empty(longest + 1, np.uint32), np.empty(longest + 1, np.int64)
+    units, hashes = np.empty(longest + 1, np.uint32), np.empty(longest + 8, np.uint32)
     for i in range(lo, hi):
-        n = shingle_hashes(data, start[keys[i]], end[keys[i]], ks[i], at, unit, hashes)
-        _minima(hashes, n, multipliers, addends, out[i])
+        n = characters(data, start[keys[i]], end[keys[i]], points, at)
+        n = shingle_hashes(data, points, at, n, ks[i], units, hashes)
+        minima(hashes, n, multipliers, addends, out[i])
 
 
 @kernel
@@ -191,7 +163,8 @@ def _parts(table, lo, hi, multipliers, addends, rows, whole, traits, out):  # ty
     longest = 0
     for i in range(lo, hi):
         longest = max(longest, end[keys[i]] - start[keys[i]])
-    at, unit, hashes = np.empty(longest + 1, np.int64), np.empty(longest, np.uint32), np.empty(longest + 8, np.uint32)
+    points, at = np.empty(longest + 1, np.uint32), np.empty(longest + 1, np.int64)
+    units, hashes = np.empty(longest + 1, np.uint32), np.empty(longest + 8, np.uint32)
     row = np.empty(multipliers.shape[0], np.uint32)
     for i in range(lo, hi):
         key, k = keys[i], ks[i]
@@ -201,56 +174,12 @@ def _parts(table, lo, hi, multipliers, addends, rows, whole, traits, out):  # ty
             for band in range(out.shape[0]):
                 out[band, i] = h
             continue
-        n = shingle_hashes(data, start[key], end[key], k, at, unit, hashes)
-        _minima(hashes, n, multipliers, addends, row)
+        n = characters(data, start[key], end[key], points, at)
+        n = shingle_hashes(data, points, at, n, k, units, hashes)
+        minima(hashes, n, multipliers, addends, row)
         for band in range(out.shape[0]):
             h = traits[key] ^ np.uint64(k)
             for r in range(band * rows, (band + 1) * rows):
                 h = (h ^ np.uint64(row[r])) * _MIX
                 h ^= h >> np.uint64(32)
             out[band, i] = h * _MIX ^ h >> np.uint64(31)
-
-
-@kernel
-def _sign(table, lo, hi, multipliers, addends, whole, traits, rows, pair, side, sketch):  # type: ignore[no-untyped-def]
-    data, start, end, keys, ks = table
-    longest = 0
-    for i in range(lo, hi):
-        longest = max(longest, end[keys[i]] - start[keys[i]])
-    at, unit, hashes = np.empty(longest + 1, np.int64), np.empty(longest, np.uint32), np.empty(longest + 8, np.uint32)
-    row = np.empty(multipliers.shape[0], np.uint32)
-    high, low = np.empty(side.shape[1], np.uint32), np.empty(side.shape[1], np.uint32)
-    for i in range(lo, hi):
-        key, k = keys[i], ks[i]
-        if k == 0:
-            h = whole[key] * _MIX
-            h = (h ^ (h >> np.uint64(29))) * _MIX
-            pair[i, :] = np.uint32(h >> np.uint64(32))
-            side[i, :] = h
-            sketch[i] = 0
-            continue
-        n = shingle_hashes(data, start[key], end[key], k, at, unit, hashes)
-        _minima(hashes, n, multipliers, addends, row)
-        begin = (traits[key] ^ np.uint64(k)) * _MIX
-        _fold_bands(row, rows[0], _U(begin >> np.uint64(32)), _P1, pair[i])
-        _fold_bands(row, rows[1], _U(begin >> np.uint64(32)), _P1, high)
-        _fold_bands(row, rows[1], _U(begin), _P2, low)
-        for band in range(side.shape[1]):
-            side[i, band] = np.uint64(high[band]) << np.uint64(32) | np.uint64(low[band])
-        bits = np.uint64(0)
-        for p in range(SKETCH):
-            bits = bits << np.uint64(1) | np.uint64(_U(row[p] * _P1) >> _U(31))
-        sketch[i] = bits
-
-
-@inlined
-def _fold_bands(row, rows, begin, multiplier, out):  # type: ignore[no-untyped-def]
-    """One number for each band; band b has the rows b, b + bands, ... so that many bands are folded at a time."""
-    bands = out.shape[0]
-    for band in range(bands):
-        out[band] = begin
-    for r in range(rows):
-        for band in range(bands):
-            h = _U((out[band] ^ row[r * bands + band]) * multiplier)
-            h = _U((h ^ h >> _U(15)) * _P3)
-            out[band] = _U(h ^ h >> _U(13))

@@ -10,7 +10,7 @@ All three take and give a whole `pl.Series`; Python code touches only the few ro
 from __future__ import annotations
 
 from pipeline.normalize.cleaners import CLEANERS
-from pipeline.normalize.key import key_hash, match_key, match_keys
+from pipeline.normalize.key import Folder, Laid, key_hash, match_key, picked
 from pipeline.normalize.text import clean
 
-__all__ = ["CLEANERS", "clean", "key_hash", "match_key", "match_keys"]
+__all__ = ["CLEANERS", "Folder", "Laid", "clean", "key_hash", "match_key", "picked"]

@@ -15,8 +15,9 @@ table of single characters; the others take the plain way, which also fills the 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,9 @@ from numba import njit
 
 from pipeline.normalize.chinese import IN_PHRASES, PHRASE_ONLY, PHRASES, convertible_pattern, simplify
 from pipeline.normalize.rows import put
+
+Bytes = npt.NDArray[np.uint8]
+Ints = npt.NDArray[np.int64]
 
 _DROPPED = r"\p{P}\p{Z}\p{C}"
 _TOKENS = rf"\p{{Nd}}+(?:[{_DROPPED}]+\p{{Nd}}+)*|[^{_DROPPED}\p{{Nd}}]+"
@@ -52,19 +56,73 @@ def match_key(texts: pl.Series, *, code: bool = False) -> pl.Series:
     return put(keys, needs_context, _fold_fully(rest)) if rest.len() else keys
 
 
-def match_keys(texts: pl.Series, *, code: bool = False) -> list[tuple[npt.NDArray[np.int64] | None, pl.Series]]:
-    """The same keys as they were made, in one part or two: the rows of each part (None: all), and their keys.
+@dataclass(frozen=True)
+class Laid:
+    """Match keys in one buffer: key i lies at `data[start[i] : end[i]]` and has the xxh3-64 `hashes[i]`."""
 
-    Who does not need them in the order of the texts is spared putting them there.
+    data: Bytes
+    start: Ints
+    end: Ints
+    hashes: npt.NDArray[np.uint64]
+
+
+class Folder:
+    """Folds batch after batch into a buffer of its own, which lives as long as the largest batch needed it.
+
+    What comes of a batch is overwritten by the next one. Of each `fold` the few rows that the table cannot fold are left
+    over, so that a caller may put those of many batches together for `fold_rest`.
+
+    >>> texts = pa.array(["借 呗", "花呗，还款", "……"])
+    >>> laid, settled = Folder().fold(texts, np.array([1, 2]))
+    >>> bytes(laid.data[laid.start[0] : laid.end[0]]).decode(), settled.tolist()
+    ('花呗还款', [True, False])
     """
-    if code:
-        return [(None, match_key(texts, code=True))]
-    keys, needs_context = _fold_by_table(texts)
-    if not needs_context.any():
-        return [(None, keys)]
-    mask = needs_context.to_numpy()
-    rest = texts.filter(needs_context)
-    return [(np.flatnonzero(~mask), keys.filter(~needs_context)), (np.flatnonzero(mask), _fold_fully(rest))]
+
+    def __init__(self) -> None:
+        self._out = np.empty(1 << 16, np.uint8)
+
+    def fold(self, texts: pa.Array, rows: Ints, *, code: bool = False) -> tuple[Laid, npt.NDArray[np.bool_]]:
+        """The match keys of some rows of an Arrow column of strings, as far as they are settled; and which are."""
+        data, offsets = string_buffers(texts)
+        if code:
+            return _laid(match_key(picked(texts, rows), code=True)), np.ones(len(rows), np.bool_)
+        start, end = offsets[rows], offsets[rows + 1]
+        needed = int((end - start).sum())
+        if len(self._out) < needed:
+            self._out = np.empty(needed + needed // 4, np.uint8)
+        keys, found, context = _folded(data, start, end, self._out)
+        settled = ~context
+        hashes = key_hash(keys).to_numpy(writable=True)
+        laid = Laid(self._out[: found[-1]], found[:-1][settled], found[1:][settled], hashes[settled])
+        return laid, settled
+
+    def fold_rest(self, texts: pl.Series) -> Laid:
+        """The match keys of texts that `fold` left over."""
+        return _laid(_fold_fully(texts))
+
+
+def picked(texts: pa.Array, rows: Ints) -> pl.Series:
+    """Some rows of an Arrow column of strings."""
+    return pl.Series(texts.take(pa.array(rows)), dtype=pl.String)
+
+
+def _laid(keys: pl.Series) -> Laid:
+    data, offsets = string_buffers(keys.rechunk().to_arrow())
+    # Copies: numba compiles anew for arrays that may not be written, as those over Arrow memory.
+    return Laid(
+        data[: offsets[-1]].copy(), offsets[:-1].copy(), offsets[1:].copy(), key_hash(keys).to_numpy(writable=True)
+    )
+
+
+def string_buffers(column: pa.Array) -> tuple[Bytes, Ints]:
+    """UTF-8 bytes and n + 1 offsets of an Arrow column of strings without nulls; the bytes are not copied if they need not be."""
+    if column.type != pa.large_string():
+        column = column.cast(pa.large_string())
+    if not len(column):
+        return np.zeros(0, np.uint8), np.zeros(1, np.int64)
+    _, offsets, data = column.buffers()
+    bounds = np.frombuffer(offsets, np.int64)[column.offset : column.offset + len(column) + 1]
+    return np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8), bounds
 
 
 def key_hash(keys: pl.Series) -> pl.Series:
@@ -151,31 +209,39 @@ def _fold_by_table(texts: pl.Series, *, simplified: bool = False) -> tuple[pl.Se
     """Keys by the table, and the rows they are wrong for: those that need context or come out empty."""
     if not texts.len():
         return texts, pl.Series([], dtype=pl.Boolean)
-    array: Any = texts.rechunk().to_arrow().cast(pa.large_string())
-    _, offset_buffer, data_buffer = array.buffers()
-    offsets = np.frombuffer(offset_buffer, np.int64)[array.offset : array.offset + len(array) + 1]
-    data = np.frombuffer(data_buffer, np.uint8) if data_buffer else np.zeros(0, np.uint8)
-    out = np.empty(max(1, int(offsets[-1] - offsets[0])), np.uint8)
-    out_offsets = np.zeros(len(array) + 1, np.int64)
-    context, phrase = np.zeros(len(array), np.bool_), np.zeros(len(array), np.bool_)
-    size = _fold_rows(offsets, data, *_table(simplified), out, out_offsets, context, phrase)
-    buffers = [None, pa.py_buffer(out_offsets), pa.py_buffer(out[:size])]
-    keys = pl.Series(texts.name, pa.Array.from_buffers(pa.large_string(), len(array), buffers))
+    data, offsets = string_buffers(texts.rechunk().to_arrow())
+    out = np.empty(int(offsets[-1] - offsets[0]), np.uint8)
+    keys, _, context = _folded(data, offsets[:-1].copy(), offsets[1:].copy(), out, simplified)
+    return keys.rename(texts.name), pl.Series(context)
+
+
+def _folded(
+    data: Bytes, start: Ints, end: Ints, out: Bytes, simplified: bool = False
+) -> tuple[pl.Series, Ints, npt.NDArray[np.bool_]]:
+    """The same of `data[start[i] : end[i]]`, written to `out`, which is at least as long; and the n + 1 offsets there."""
+    n = len(start)
+    offsets = np.zeros(n + 1, np.int64)
+    context, phrase = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    size = _fold_rows(start, end, data, *_table(simplified), out, offsets, context, phrase)
+    keys = pl.Series(
+        pa.Array.from_buffers(pa.large_string(), n, [None, pa.py_buffer(offsets), pa.py_buffer(out[:size])])
+    )
     # Whatever stands between two characters of a phrase in the text is dropped from the key, or they are none.
     at = np.flatnonzero(phrase & ~context)
-    context[at] = keys.gather(at).str.contains(PHRASES).to_numpy()
-    return keys, pl.Series(context)
+    if len(at):
+        context[at] = keys.gather(at).str.contains(PHRASES).to_numpy()
+    return keys, offsets, context
 
 
 @njit(nogil=True, cache=True)
 def _fold_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
-    offsets, data, classes, starts, pool, out, out_offsets, context, phrase
+    begins, ends, data, classes, starts, pool, out, out_offsets, context, phrase
 ):
     """Writes every row's key to `out`; never longer than the row, since the table holds no growing replacement."""
     write = 0
-    for row in range(len(offsets) - 1):
+    for row in range(len(begins)):
         begin = write
-        read, stop = offsets[row], offsets[row + 1]
+        read, stop = begins[row], ends[row]
         after_digit = False  # a digit stands directly before the present run of droppable characters
         run = write  # where that run began
         in_run, run_kept, complex_row = False, False, False

@@ -1,0 +1,165 @@
+"""Signing for `dedupe`: each key is read once, and its signature leaves band keys and a sketch behind, nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.minhash.characters import by_low_bits, traced
+from pipeline.minhash.compiled import Bytes, Hashes, Ints, in_blocks, inlined, kernel
+from pipeline.minhash.hashing import shingle_hashes
+from pipeline.minhash.keys import marked
+from pipeline.minhash.shingles import LONG, SHORT, doubles
+from pipeline.minhash.signatures import Bands, Words, minima, permutations
+
+_U = np.uint32
+_P1, _P2, _P3 = (_U(p) for p in (2654435761, 2246822519, 3266489917))
+_MIX = np.uint64(0xFF51AFD7ED558CCD)
+_BLOCK = 4_096
+#: Bits of a sketch, and the permutations they are taken from.
+SKETCH = 64
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Bands of `pair` for keys of at least `least`, and of `side` for those of at least `wide`, from the same permutations."""
+
+    pair: Bands
+    least: float
+    side: Bands
+    wide: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Signed:
+    """What the signature of each slot leaves behind: numbers that are equal where bands are, and a sketch.
+
+    Slots ascend by key (`at`), then by shingle length (`k`), as `slots` has them for `Plan.least`; `sided` are those it
+    would have for `Plan.wide` too, the whole keys (k = 0) left out. `pair` (slots, bands) and `side` (slots, bands) hash
+    k, the key's traits and the rows of each band; slots of k = 0 hash the whole key. Bit p of `sketch` is one bit of row
+    p: two slots agree in a share (1 + Jaccard) / 2 of the 64.
+    """
+
+    at: Ints
+    k: npt.NDArray[np.int8]
+    sided: npt.NDArray[np.bool_]
+    pair: Words
+    side: Words
+    sketch: Hashes
+
+    def after(self, count: int) -> Signed:
+        """The same where so many keys go before."""
+        self.at[:] += count
+        return self
+
+    @classmethod
+    def joined(cls, parts: list[Signed]) -> Signed:
+        return cls(
+            np.concatenate([part.at for part in parts]),
+            np.concatenate([part.k for part in parts]),
+            np.concatenate([part.sided for part in parts]),
+            np.concatenate([part.pair for part in parts]),
+            np.concatenate([part.side for part in parts]),
+            np.concatenate([part.sketch for part in parts]),
+        )
+
+    def head(self, n: int) -> Signed:
+        """The first n slots."""
+        return Signed(self.at[:n], self.k[:n], self.sided[:n], self.pair[:n], self.side[:n], self.sketch[:n])
+
+
+def sign(data: Bytes, start: Ints, end: Ints, hashes: Hashes, plan: Plan) -> Signed:
+    """Signs the keys that lie at `data[start[i] : end[i]]`, valid UTF-8; `hashes` are their xxh3-64.
+
+    >>> key, none = np.frombuffer("如何更换花呗绑定银行卡".encode(), np.uint8), Bands(1, 1)
+    >>> one, hashed = np.zeros(1, np.int64), np.zeros(1, np.uint64)
+    >>> sign(key, one, one + len(key), hashed, Plan(none, 0.6, none, 0.8, 1)).k.tolist()
+    [2]
+    """
+    blocks: dict[int, Signed] = {-1: _blank(0, plan)}
+    drawn = permutations(max(plan.pair.permutations, plan.side.permutations, SKETCH), plan.seed)
+    settings = (plan.least, plan.wide, plan.pair.rows, plan.side.rows)
+    table = (data, start, end, hashes)
+
+    def work(lo: int, hi: int) -> None:
+        out = _blank(2 * (hi - lo), plan)
+        n = _sign(table, lo, hi, *marked(), settings, *drawn, out.at, out.k, out.sided, out.pair, out.side, out.sketch)
+        blocks[lo] = out.head(n)
+
+    in_blocks(len(start), work, _BLOCK)
+    return Signed.joined([blocks[lo] for lo in sorted(blocks)])
+
+
+def _blank(n: int, plan: Plan) -> Signed:
+    pair, side = (np.empty((n, bands.count), np.uint32) for bands in (plan.pair, plan.side))
+    return Signed(
+        np.empty(n, np.int64), np.empty(n, np.int8), np.empty(n, np.bool_), pair, side, np.empty(n, np.uint64)
+    )
+
+
+@kernel
+def _sign(  # type: ignore[no-untyped-def]
+    table, lo, hi, zeros, words, settings, multipliers, addends, at, k, sided, pair, side, sketch
+):
+    data, start, end, whole = table
+    least, wide, pair_rows, side_rows = settings
+    longest = 0
+    for i in range(lo, hi):
+        longest = max(longest, end[i] - start[i])
+    points, places = np.empty(longest + 1, np.uint32), np.empty(longest + 1, np.int64)
+    units, hashes = np.empty(longest + 1, np.uint32), np.empty(longest + 8, np.uint32)
+    row = np.empty(multipliers.shape[0], np.uint32)
+    listed, counts = by_low_bits(words), np.zeros(64, np.int64)
+    most = np.int64((LONG - 2) / least + 1e-9)
+    bits = 4
+    while 1 << bits < 2 * most + 4:
+        bits += 1
+    packed, filled = np.empty(1 << bits, np.uint64), np.zeros(1 << bits, np.int64)
+    m = 0
+    for i in range(lo, hi):
+        n, traits = traced(data, start[i], end[i], zeros, words, listed, counts, points, places)
+        if n < SHORT:
+            h = whole[i] * _MIX
+            h = (h ^ (h >> np.uint64(29))) * _MIX
+            at[m], k[m], sided[m], sketch[m] = i, 0, False, 0
+            pair[m, :] = _U(h >> np.uint64(32))
+            side[m, :] = _U(0)
+            m += 1
+            continue
+        told = 0 if n < LONG else doubles(points, n, most, packed, filled, bits, i + 1)
+        for length in (2, 3):
+            if (length == 3 and n < LONG) or (length == 2 and told * least > LONG - 2 + 1e-9):
+                continue
+            count = shingle_hashes(data, points, places, n, length, units, hashes)
+            minima(hashes, count, multipliers, addends, row)
+            begin = (traits ^ np.uint64(length)) * _MIX
+            at[m], k[m], sketch[m] = i, length, _sketch(row)
+            sided[m] = length == 3 or told * wide <= LONG - 2 + 1e-9
+            _fold_bands(row, pair_rows, _U(begin >> np.uint64(32)), _P1, pair[m])
+            _fold_bands(row, side_rows, _U(begin), _P2, side[m])
+            m += 1
+    return m
+
+
+@inlined
+def _sketch(row):  # type: ignore[no-untyped-def]
+    bits = np.uint64(0)
+    for p in range(SKETCH):
+        bits = bits << np.uint64(1) | np.uint64(_U(row[p] * _P1) >> _U(31))
+    return bits
+
+
+@inlined
+def _fold_bands(row, rows, begin, multiplier, out):  # type: ignore[no-untyped-def]
+    """One number for each band; band b has the rows b, b + bands, ... so that many bands are folded at a time."""
+    bands = out.shape[0]
+    for band in range(bands):
+        out[band] = begin
+    for r in range(rows):
+        for band in range(bands):
+            h = _U((out[band] ^ row[r * bands + band]) * multiplier)
+            h = _U((h ^ h >> _U(15)) * _P3)
+            out[band] = _U(h ^ h >> _U(13))
