@@ -13,7 +13,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ class _Rows:
 
 def _sides(pairs: int, candidates: int, dimension: int) -> tuple[dict[str, Callable[[], Any]], list[str]]:
     from pipeline.mine.csr import Csr
-    from pipeline.mine.search import COLUMNS, ROWS, Search, Wanted
+    from pipeline.mine.search import COLUMNS, ROWS, Search, Veto, Wanted
     from pipeline.mine.side import Side
 
     q, c = planted(pairs, candidates, dimension)
@@ -107,8 +107,13 @@ def _sides(pairs: int, candidates: int, dimension: int) -> tuple[dict[str, Calla
                 a, b = left[lo : lo + ROWS], right[at : at + COLUMNS]
                 np.matmul(a, b.T, out=room[: len(a) * len(b)].reshape(len(a), len(b)))
 
-    def search(binary: bool) -> list[Any]:
-        look = Search(among, wanted, binary=binary)
+    # The middle of each query and of one more neighbour of it; what lies nearer to it than 0.6 is out: some dozens.
+    noise = draw.standard_normal((pairs, dimension), dtype=np.float32) / dimension**0.5
+    middles = Side(_Rows((left + (left + 0.8 * noise) / 1.28) / 2), np.arange(pairs), dimension)
+    both = Veto(middles, among, np.full(pairs, 0.6))
+
+    def search(binary: bool, vetoes: Sequence[Any] = ()) -> list[Any]:
+        look = Search(among, wanted, vetoes, binary=binary)
         found = []
         for lo in range(0, pairs, ROWS):
             rows = np.arange(lo, min(lo + ROWS, pairs))
@@ -119,6 +124,7 @@ def _sides(pairs: int, candidates: int, dimension: int) -> tuple[dict[str, Calla
     sides: dict[str, Callable[[], Any]] = {
         "product": product,
         "search, all filters": lambda: search(False),
+        "the same, seen from the positive too": lambda: search(False, [both]),
         "search by signs": lambda: search(True),
     }
     exact, signs = (

@@ -56,7 +56,7 @@ class Nearness(Strict):
     of corpus. `symmetric` counts where candidates are held against the positive too (`mine.both`).
     """
 
-    symmetric: Annotated[float, Field(gt=0, le=1)] = 0.95
+    symmetric: Annotated[float, Field(gt=0, le=1)] = 1.0
     other: Annotated[float, Field(gt=0, le=1)] = 0.8
 
 

@@ -156,7 +156,7 @@ class MineConfig(Strict):
 
     `both` asks the same of the positive, in symmetric corpora: the mean of a candidate's cosines with text and positive
     may reach `mu + both * (score_pos - mu)`, else it is no candidate. `yardstick` takes for each corpus the highest
-    value under which at most `max_false` of the negatives are known matches, hidden for the purpose, and 0.8 where too
+    value under which at most `max_false` of the negatives are known matches, hidden for the purpose, and 0.75 where too
     few matches are known.
     """
 

@@ -28,7 +28,7 @@ from pipeline.mine.yardstick import Hidden, hardness
 #: What is tried, the loosest first; None asks nothing of the positive.
 GRID = (None, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7, 0.65, 0.6, 0.55, 0.5)
 #: Without labels to tell.
-UNTOLD = 0.8
+UNTOLD = 0.75
 #: Negatives that must be judged for a corpus to tell; the count of false ones is taken two higher than it is.
 JUDGED, CAUTION = 1000, 2
 #: Candidates looked at for each text that decides.

@@ -89,9 +89,10 @@ class Search:
         taking = _Taking(bans, self.wanted.keep + SLACK, owner, reach, self.wanted.eligible + SLACK_ELIGIBLE)
         others = [(veto, veto.queries.take(rows), veto.limits[rows] + error) for veto in self.vetoes]
         for first, scores in self._products(left, self.candidates):
-            for veto, other, most in others:
-                _strike(scores, other, veto.candidates.block(first, first + scores.shape[1]), most, taking.least())
-            taking.block(first, scores)
+            end = first + scores.shape[1]
+            taking.block(
+                first, scores, [(other, veto.candidates.block(first, end), most) for veto, other, most in others]
+            )
         best, sure = self._best(left, rows, *taking.best())
         eligible, sure_too = self._eligible(left, rows, owner, limits, *taking.best_below(), taking.above)
         sure[owner[~sure_too]] = False
@@ -266,11 +267,21 @@ class _Taking:
         #: How many candidates lie above each `reach`.
         self.above = np.zeros(len(owner), np.int64)
 
-    def block(self, first: int, scores: Scores) -> None:
+    def block(self, first: int, scores: Scores, others: Sequence[tuple[Matrix, Matrix, Limits]] = ()) -> None:
+        """Scores of the candidates from `first` on. others: queries and candidates in another view, and the score there
+        above which a candidate is struck out; only what would be taken is looked at, once lists are full enough."""
         bans, (size, low_size), top, low = self._bans, self._sizes, self._top, self._low
+        least = self._least()
+        early = bool(np.isneginf(least).any())
+        products = [other @ block.T if early else None for other, block, _ in others]
 
         def work(lo: int, hi: int) -> None:
             kernels.strike(scores, first, bans.offsets, bans.items, self._cursor, lo, hi)
+            for (other, block, most), product in zip(others, products, strict=True):
+                if product is None:
+                    kernels.strike_some(scores, other, block, most, least, lo, hi)
+                else:
+                    kernels.strike_above(scores, product, most, lo, hi)
             if first == 0 and scores.shape[1] >= 4 * max(size, low_size):
                 # A border for all that follows, at once; what equals it falls out like what lies below.
                 top.worst[lo:hi] = _nth(scores[lo:hi], size)
@@ -285,7 +296,7 @@ class _Taking:
 
         in_blocks(len(bans), work, CHUNK)
 
-    def least(self) -> Scores:
+    def _least(self) -> Scores:
         """A score of each row up to which nothing is taken any more."""
         least = self._top.worst.copy()
         has = np.flatnonzero(np.diff(self._low_of))
@@ -300,15 +311,6 @@ class _Taking:
         at, worst = self._low.best(self._sizes[1])
         kernels.settle(self._low_of, worst, self.above)
         return at, worst
-
-
-def _strike(scores: Scores, other: Matrix, block: Matrix, most: Limits, least: Scores) -> None:
-    """-inf where another view's score lies above `most`; looked at only where the score lies above `least`."""
-    if np.isneginf(least).any():
-        second, border = other @ block.T, most.astype(np.float32)
-        in_blocks(len(scores), lambda a, b: kernels.strike_above(scores, second, border, a, b), CHUNK)
-    else:
-        in_blocks(len(scores), lambda a, b: kernels.strike_some(scores, other, block, most, least, a, b), CHUNK)
 
 
 def _nth(scores: Scores, size: int) -> Scores:
