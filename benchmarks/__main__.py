@@ -29,6 +29,7 @@ CLAIMS = (
     "mine",
     "yardstick",
     "data_value",
+    "evaluate",
 )
 #: Run only when named: it trains models for about ten minutes.
 LONG = ("data_value",)

@@ -25,6 +25,8 @@ LONGEST = (
     "external_fetch",
     "benchmarks",
     "lock",
+    "evaluate_hub",
+    "evaluate",
     "cli",
     "archive",
     "dedupe",

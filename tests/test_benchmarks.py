@@ -19,6 +19,7 @@ from benchmarks import (
     dedupe,
     duplicates,
     encode,
+    evaluate,
     match_key,
     measure,
     medi,
@@ -226,6 +227,12 @@ def test_medi() -> None:
 def test_mix() -> None:
     table = mix.run(pairs=3_000)
     assert table.rows[0].holds and table.rows[0].cells[1] == "3,000"
+
+
+def test_evaluate() -> None:
+    pytest.importorskip("mteb")
+    table = evaluate.run(pairs=200, against=False)
+    assert not table.below and len([row for row in table.rows if row.holds]) == 4
 
 
 def test_encode_tells_the_repeats_apart_and_counts_operations() -> None:

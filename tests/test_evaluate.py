@@ -107,6 +107,8 @@ def test_similarity_is_spearmans_of_the_cosines(done: tuple[Path, Any], tiny: Pa
     cosines = (vectors(tiny, [row["a"] for row in rows]) * vectors(tiny, [row["b"] for row in rows])).sum(1)
     expected = spearmanr(cosines, [row["gold"] for row in rows]).statistic
     assert scores(done[0])["similar"]["score"] == pytest.approx(expected, abs=1e-3)
+    # 60 pairs each of sts and pairs, 50 questions, 51 distinct answers.
+    assert "Encoded 341 texts" in done[1].stdout
     assert 0.3 < expected < 0.99
 
 
@@ -180,6 +182,7 @@ def test_t2ranking_takes_the_passages_up_to_n_and_scores_as_by_hand(
     products = vectors(tiny, list(queries.values())) @ vectors(tiny, list(passages.values())).T
     cosines = {qid: dict(zip(passages, row, strict=True)) for qid, row in zip(queries, products, strict=True)}
     told = scores(tmp_path / "out")
+    assert {row["revision"] for row in told.values()} == {"a folder of this machine"}
     assert told["T2Ranking-1W"]["details"] == pytest.approx(measures(cosines, judged), abs=1e-3)
     assert 0.1 < told["T2Ranking-1W"]["score"] < 0.99
     assert told["StockComSentiment"]["metric"] == "accuracy" and 0 < told["StockComSentiment"]["score"] <= 1

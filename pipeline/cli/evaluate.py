@@ -44,6 +44,11 @@ def evaluate(
 
     done = run(base, target, config, local, data, listen)
     out.print(score_table(done.results, out.width))
+    if texts := done.speed.get("texts"):
+        distinct, seconds = done.speed["distinct"], done.speed["seconds"]
+        say(
+            f"Encoded {texts:,} texts, {distinct:,} of them distinct, at {distinct / max(seconds, 1e-9):,.0f} a second."
+        )
     for gap in done.gaps:
         say(f"gap: {gap}", err, "red")
     say(f"{'Evaluated' if done.changed else 'Nothing changed'}: {done.folder}")

@@ -9,6 +9,8 @@ from typing import Any, BinaryIO, cast
 
 from pipeline.errors import CurationError, NetworkError, SourceError
 
+#: The revision of data in a folder.
+UNCHECKED = "a folder of this machine"
 #: Read ahead in a file of the Hub.
 BLOCK_BYTES = 1 << 25
 
@@ -100,8 +102,9 @@ def folder_for(path: str, data: Path | None) -> str:
 
 
 def relocated(task: Any, data: Path | None) -> Any:
-    """The task, reading from a folder below `data` if there is one."""
+    """The task, reading from a folder below `data` if there is one; its revision then says so, for nobody checked it."""
     dataset = dict(task.metadata.dataset)
     if (found := folder_for(dataset["path"], data)) != dataset["path"]:
-        task.metadata = task.metadata.model_copy(update={"dataset": dataset | {"path": found}})
+        dataset |= {"path": found, "revision": UNCHECKED}
+        task.metadata = task.metadata.model_copy(update={"dataset": dataset})
     return task

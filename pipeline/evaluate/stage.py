@@ -34,12 +34,16 @@ DETAILS = tuple(f"{metric}_at_{k}" for metric in ("map", "mrr", "ndcg") for k in
 
 @dataclass(frozen=True)
 class Evaluated:
-    """Where the scores lie and what `results.json` says; `gaps` are the tasks that could not be run, and why."""
+    """Where the scores lie and what `results.json` says; `gaps` are the tasks that could not be run, and why.
+
+    speed: texts, distinct texts, tokens and seconds of what was encoded now; empty where nothing was.
+    """
 
     folder: Path
     results: dict[str, Any]
     gaps: list[CurationError]
     changed: bool
+    speed: dict[str, float]
 
 
 def evaluate(
@@ -74,14 +78,14 @@ def evaluate(
     with writable(out, "evaluation"):
         (out / "tasks").mkdir(parents=True, exist_ok=True)
         _write(out / SETTINGS, readable_json(asked))
-        gaps, changed = _run(base, identity, tasks, out, listen)
+        gaps, speed = _run(base, identity, tasks, out, listen)
         results = _results(base, identity, config, out, tasks_of(config.suite, (), local, data), gaps)
-        changed = _write(out / RESULTS, readable_json(results)) or changed
+        changed = _write(out / RESULTS, readable_json(results)) or bool(speed.get("texts"))
         if changed and results["scores"]:
             write_durably(out / "scores.svg", draw(results))
     if gaps and not results["scores"]:
         raise gaps[0]
-    return Evaluated(out, results, gaps, changed)
+    return Evaluated(out, results, gaps, changed, speed)
 
 
 def model_name(base: Base) -> str:
@@ -98,12 +102,12 @@ def model_name(base: Base) -> str:
 
 def _run(
     base: Base, identity: EncoderIdentity, tasks: list[Any], out: Path, listen: Heard
-) -> tuple[list[CurationError], bool]:
-    """Run what is not there yet; returns the gaps, and whether anything was run."""
+) -> tuple[list[CurationError], dict[str, float]]:
+    """Run what is not there yet; returns the gaps, and what was encoded."""
     todo = [task for task in tasks if _done(out, task) is None]
     gaps: list[CurationError] = []
     if not todo:
-        return gaps, False
+        return gaps, {}
     from pipeline.evaluate.model import open_model
     from pipeline.evaluate.run import run_task
 
@@ -122,7 +126,7 @@ def _run(
         write_durably(_place(out, name), readable_json(told))
         write_durably(out / "run.json", readable_json(times))
         listen(name, place, len(todo), _score(told))
-    return gaps, len(gaps) < len(todo)
+    return gaps, model.speed
 
 
 def _results(
