@@ -137,8 +137,12 @@ def ablation(case: Case, made: Built) -> Table:
     """Train and judge every arm of what was built."""
     torch.set_num_threads(1)
     told = arms_of(made, case.work / "arms", case.seeds)
-    measured, seen = trained(case, made, told)
-    head = ("arm", "records", "seen", *(one.name for one in made.held), "mean", "against raw [95 %]")
+    return table_of(case, made, told, *trained(case, made, told))
+
+
+def table_of(case: Case, made: Built, told: Arms, measured: Measured, seen: dict[str, float]) -> Table:
+    """A line for each arm. Arms with wrong pairs are compared with the dose of 0, the others with the raw concatenation."""
+    head = ("arm", "records", "seen", *(one.name for one in made.held), "mean", "difference [95 %]")
     corpora = len(made.raw)
     table = Table(f"data_value: {corpora} corpora, {case.steps} steps, {case.seeds} seeds, scores x 100", head)
     sizes = {name: _records(of_seed[0]) for name, of_seed in told.items()}
