@@ -82,6 +82,7 @@ def render_page(build: Build, profiles: Profiles, *, show_all: bool = False, lan
         "leaks": sections.leaked(all_leaks(profiles)),
         "leaked_corpora": sections.leaked_corpora(profiles, funnels),
         "flags": sections.flags(profiles),
+        "personal": sections.personal(receipt.get("personal", {}), receipt.get("masked", {})),
         "lengths": [sections.lengths(profiles, side) for side in ("text", "text_pos")],
         "similarity": sections.similarity(profiles, float(receipt["recipe"]["dedupe"]["threshold"])),
         "scores": sections.scores({name: score_counts(build, name) for name in build.corpora}),

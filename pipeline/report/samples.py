@@ -19,7 +19,7 @@ PAIRS, SCORED = 5, 3
 #: Where some rows may not be shown, so many times more are looked at.
 TRIES = 8
 #: Scores are counted over so many slices of so many rows.
-SLICES, SLICE_ROWS = 64, 1024
+SLICES, SLICE_ROWS = 32, 512
 #: Scores are counted by twentieths.
 STEPS = 20
 Row = dict[str, Any]
