@@ -165,4 +165,4 @@ def _percent(part: int, whole: int) -> str:
     share = 100 * part / whole if whole else 0.0
     if 0 < part < whole:
         share = min(max(share, 0.1), 99.9)
-    return f"{share:.1f} %"
+    return f"{share:.1f}\N{NO-BREAK SPACE}%"
