@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from pytest_httpserver import HTTPServer
 
 from tests.http_double import FileServer
+
+if TYPE_CHECKING:
+    from pipeline.build import Outcome
 
 ROOT = Path(__file__).resolve().parents[1]
 # Files are served from this machine, which fetch refuses to ask otherwise.
@@ -67,3 +71,12 @@ def server(httpserver: HTTPServer) -> Iterator[FileServer]:
     """A file server without files."""
     yield FileServer(httpserver)
     httpserver.check_handler_errors()
+
+
+@pytest.fixture(scope="session")
+def reported(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
+    """A small build with something for every section of the report page; nobody may change it."""
+    from tests.test_report import built, manifests_in
+
+    folder = tmp_path_factory.mktemp("it's a build")
+    return built(manifests_in(folder / "manifests"), folder)

@@ -200,7 +200,7 @@ def test_the_literal_command_builds_what_the_command_line_builds(stack: Stack, p
     assert one_line_per_file(stack)
     keys = {a["key"]: a["type"] for a in stack.ask("/artifacts/latest/filter", limit=50)}
     tables = {"demo-funnel": "table", "demo-licences": "table"}
-    assert keys == tables | {"demo-gaps": "markdown", "demo-report": "link"}
+    assert keys == tables | {"demo-gaps": "markdown", "demo-report": "markdown"}
     assert "Cached" not in stack.task_states().values()
     assert stack.run(**told).returncode == 0
     states = stack.task_states()

@@ -94,17 +94,12 @@ def built(manifests: Path, base: Path) -> tuple[Path, Outcome]:
     return write_build(outcome, base / "out", (), [])[0], outcome
 
 
-@pytest.fixture(scope="module")
-def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return manifests_in(tmp_path_factory.mktemp("report") / "manifests")
+@pytest.fixture
+def whole(reported: tuple[Path, Outcome]) -> tuple[Path, Outcome]:
+    return reported
 
 
-@pytest.fixture(scope="module")
-def whole(manifests: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Outcome]:
-    return built(manifests, tmp_path_factory.mktemp("whole"))
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture
 def page(whole: tuple[Path, Outcome]) -> Html:
     return english((whole[0] / "report.html").read_text("utf-8"))
 
@@ -160,6 +155,18 @@ def test_the_bars_tell_the_same_numbers(whole: tuple[Path, Outcome], page: Html)
     assert {reason: number(n) for reason, n in reasons.items()} == expected
     assert cells(page, "benchmark-table") == [["Exam", "query", "1", "0", "0", "1", "0"]]
     assert set(expected) <= set(REASONS)
+
+
+def test_personal_data_is_told_by_corpus(whole: tuple[Path, Outcome]) -> None:
+    found = {
+        "plain": {"phone": {"records": 3, "labelled": 1, "values": 5}},
+        "evil": {"email": dict.fromkeys(("records", "labelled", "values"), 1)},
+    }
+    build = told_of(whole, personal=found, masked={"plain": {"phone": 2}})
+    page = english(render_page(build, profiles_of(build)))
+    assert cells(page, "personal-table") == [["evil", "2", "0", "1", "0"], ["plain", "0", "4", "5", "2"]]
+    assert "pii: {mask: true}" in page.css_first("#personal").text()
+    assert "None was found" in english((whole[0] / "report.html").read_text("utf-8")).css_first("#personal").text()
 
 
 def test_foreign_text_is_shown_not_run(page: Html) -> None:

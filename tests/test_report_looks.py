@@ -143,3 +143,8 @@ def test_a_difference_deep_in_a_long_text_is_still_seen(before: int, after: int,
     left, right = difference(head + "甲" + tail, head + "乙" + tail, most=100 + most)
     assert [run.text for run in left if run.differs] == ["甲"] and [run.text for run in right if run.differs] == ["乙"]
     assert sum(len(run.text) for run in left) <= 105 + most
+
+
+def test_what_is_the_same_on_both_sides_is_told_in_short() -> None:
+    left, right = difference("长" * 900, "长" * 900)
+    assert left == right and [len(run.text) for run in left] == [161] and not left[0].differs

@@ -11,18 +11,17 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from pipeline.build import Outcome
 from pipeline.errors import UsageError
 from pipeline.report.opened import Build, open_build
 from pipeline.report.sql import answer, tables
 from tests.command import m3e
 from tests.test_build import snapshot
-from tests.test_report import built, manifests_in
 
 
-@pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    folder = tmp_path_factory.mktemp("it's a build")
-    return open_build(built(manifests_in(folder / "manifests"), folder)[0])
+@pytest.fixture
+def build(reported: tuple[Path, Outcome]) -> Build:
+    return open_build(reported[0])
 
 
 def asked(build: Build, statement: str) -> list[tuple[object, ...]]:

@@ -10,20 +10,20 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.text import Text
 
+from pipeline.build import Outcome
 from pipeline.report.explain import Fate, explain
 from pipeline.report.opened import Build, open_build
 from pipeline.report.preview import preview
 from pipeline.report.views import fate_view, pairs_view
 from tests.command import m3e
-from tests.test_report import SENTENCES, built, manifests_in
+from tests.test_report import SENTENCES
 
 RED, GREEN = 1, 2
 
 
-@pytest.fixture(scope="module")
-def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
-    folder = tmp_path_factory.mktemp("views")
-    return open_build(built(manifests_in(folder / "manifests"), folder)[0])
+@pytest.fixture
+def build(reported: tuple[Path, Outcome]) -> Build:
+    return open_build(reported[0])
 
 
 def drawn(view: RenderableType, width: int = 120) -> Text:

@@ -14,6 +14,8 @@ COMPARED = 1500
 #: A shared run keeps so many characters beside a difference; at the head and tail of a text as well.
 NEAR = 24
 ELLIPSIS = " … "
+#: What is the same on both sides as a whole keeps so many.
+SAME = 160
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,7 @@ def _shared(a: Sequence[str], b: Sequence[str]) -> int:
 def _told(runs: Sequence[Run], most: int) -> list[Run]:
     """Without empty runs, long shared ones shortened, and no more than `most` characters."""
     full = [run for run in runs if run.text]
-    if sum(len(run.text) for run in full) > most:
+    if sum(len(run.text) for run in full) > (SAME if len(full) == 1 else most):
         full = [
             run if run.differs else Run(_shortened(run.text, first=i == 0, last=i == len(full) - 1))
             for i, run in enumerate(full)
@@ -82,7 +84,7 @@ def _told(runs: Sequence[Run], most: int) -> list[Run]:
 
 def _shortened(text: str, *, first: bool, last: bool) -> str:
     if first and last:
-        return text
+        return text[:SAME] + "…" * (len(text) > SAME)
     if len(text) <= 2 * NEAR + len(ELLIPSIS):
         return text
     return text[:NEAR] + ELLIPSIS + text[-NEAR:]

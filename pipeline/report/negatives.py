@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pipeline.errors import UsageError
 from pipeline.report.opened import Build
+from pipeline.report.samples import even_rows
 
 #: Characters of a text that are shown.
 SHOWN = 120
@@ -86,10 +87,7 @@ def _view(corpus: str, rows: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _samples(build: Build, corpus: str, n: int) -> list[dict[str, Any]]:
-    frame = pl.scan_parquet(build.data(corpus)).select(COLUMNS)
-    rows = int(frame.select(pl.len()).collect().item())
-    chosen = [frame.slice(at, 1) for at in range(0, rows, max(1, rows // n))[:n]]
-    return pl.concat(chosen).collect().to_dicts() if chosen else []
+    return even_rows(build.data(corpus), COLUMNS, n).to_dicts()
 
 
 def cut_table(before: Mapping[str, Any], after: Mapping[str, Any]) -> Table:

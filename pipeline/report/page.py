@@ -82,6 +82,7 @@ def render_page(build: Build, profiles: Profiles, *, show_all: bool = False, lan
         "leaks": sections.leaked(all_leaks(profiles)),
         "leaked_corpora": sections.leaked_corpora(profiles, funnels),
         "flags": sections.flags(profiles),
+        "personal": sections.personal(receipt.get("personal", {}), receipt.get("masked", {})),
         "lengths": [sections.lengths(profiles, side) for side in ("text", "text_pos")],
         "similarity": sections.similarity(profiles, float(receipt["recipe"]["dedupe"]["threshold"])),
         "scores": sections.scores({name: score_counts(build, name) for name in build.corpora}),
@@ -164,4 +165,4 @@ def _percent(part: int, whole: int) -> str:
     share = 100 * part / whole if whole else 0.0
     if 0 < part < whole:
         share = min(max(share, 0.1), 99.9)
-    return f"{share:.1f} %"
+    return f"{share:.1f}\N{NO-BREAK SPACE}%"

@@ -8,6 +8,7 @@ import polars as pl
 
 from pipeline.errors import UsageError
 from pipeline.report.opened import Build
+from pipeline.report.samples import even_rows
 
 
 def preview(build: Build, corpus: str | None = None, n: int = 5) -> Iterator[tuple[str, pl.DataFrame]]:
@@ -22,8 +23,5 @@ def preview(build: Build, corpus: str | None = None, n: int = 5) -> Iterator[tup
             f"choose one of: {', '.join(build.corpora)}",
         )
     for name in [corpus] if corpus else build.corpora:
-        frame = pl.scan_parquet(build.data(name))
-        rows = frame.select(pl.len()).collect().item()
-        step = max(1, rows // n) if n else 1
         columns = ("record_id", "text", "text_pos", "text_neg", "prompt", "licence_id", "commercial")
-        yield name, frame.select(columns).gather_every(step).head(n).collect()
+        yield name, even_rows(build.data(name), columns, n)

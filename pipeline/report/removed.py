@@ -124,12 +124,15 @@ def _spread(cases: Iterable[Case], reason: str) -> list[Case]:
 def _chosen(build: Build, show_all: bool) -> pl.DataFrame:
     """Rows of the ledger that may become examples: a few per corpus and reason, and the least similar duplicates."""
     parts = []
+    funnels = {funnel.corpus: funnel for funnel in build.funnels}
     for corpus in build.corpora:
         if not (show_all or build.free_parts(corpus)):
             continue
         ledger = pl.scan_parquet(build.ledger(corpus))
-        few = ledger.group_by("reason").agg(pl.col("record_id").bottom_k(LOOKED_AT)).explode("record_id")
-        parts.append(ledger.join(few.select("record_id"), on="record_id", how="semi").collect(engine="streaming"))
+        # Reason by reason: so no more than the few that are taken is ever held.
+        for reason in dict.fromkeys(reason for of in funnels[corpus].removed.values() for reason in of):
+            few = ledger.filter(pl.col("reason") == reason).bottom_k(LOOKED_AT, by="record_id")
+            parts.append(few.collect(engine="streaming"))
         least = ledger.filter(pl.col("reason").is_in(MEASURED)).bottom_k(2 * BORDER, by=["similarity", "record_id"])
         parts.append(least.collect(engine="streaming"))
     if not parts:

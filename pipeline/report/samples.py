@@ -19,19 +19,21 @@ PAIRS, SCORED = 5, 3
 #: Where some rows may not be shown, so many times more are looked at.
 TRIES = 8
 #: Scores are counted over so many slices of so many rows.
-SLICES, SLICE_ROWS = 64, 1024
+SLICES, SLICE_ROWS = 32, 512
 #: Scores are counted by twentieths.
 STEPS = 20
 Row = dict[str, Any]
 
 
 def even_rows(paths: Sequence[Path], columns: Sequence[str], n: int, rows: int = 1) -> pl.DataFrame:
-    """`n` slices of `rows` rows at even distances. One slice each: parquet skips the row groups in between."""
+    """`n` slices of `rows` rows at even distances.
+
+    One slice after another: parquet skips the row groups in between, and memory holds one of them at a time.
+    """
     frame = pl.scan_parquet(list(paths)).select(columns)
     total = int(frame.select(pl.len()).collect().item())
     step = max(rows, total // n) if n else 1
-    slices = [frame.slice(at, rows) for at in range(0, total, step)[:n]]
-    return pl.concat(slices).collect() if slices else frame.head(0).collect()
+    return pl.concat([frame.head(0).collect(), *(frame.slice(at, rows).collect() for at in range(0, total, step)[:n])])
 
 
 def kept_pairs(build: Build, corpus: str, *, show_all: bool = False) -> list[Row]:

@@ -105,6 +105,19 @@ def flags(profiles: Profiles) -> list[tuple[str, int]]:
     return sorted(counts.items(), key=lambda one: (-one[1], one[0]))
 
 
+def personal(told: Mapping[str, Mapping[str, Counts]], masked: Mapping[str, Counts]) -> dict[str, Any]:
+    """Per corpus where any was found or masked: rows that hold each kind, all values, values masked; the kinds."""
+    kinds = sorted({kind for of in told.values() for kind in of})
+    rows = []
+    for name in sorted(told):
+        of = told[name]
+        values, hidden = sum(one["values"] for one in of.values()), sum(masked.get(name, {}).values())
+        if values or hidden:
+            holders = [of[kind]["records"] + of[kind]["labelled"] if kind in of else 0 for kind in kinds]
+            rows.append((name, holders, values, hidden))
+    return {"kinds": kinds, "rows": rows}
+
+
 def lengths(profiles: Profiles, side: str) -> dict[str, Any]:
     counts: dict[int, int] = {}
     for profile in profiles.values():

@@ -70,6 +70,10 @@ CHINESE = {
     "labelled": "人工标注",
     "mined": "挖掘",
     "all": "合计",
+    "phone": "电话",
+    "email": "邮箱",
+    "id_card": "身份证",
+    "bank_card": "银行卡",
     "records": "记录",
 }
 
