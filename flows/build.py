@@ -93,6 +93,7 @@ def _made(recipe: str, parameters: BuildParameters) -> Made:
         strict=parameters.strict,
         base=parameters.base,
         spread=spread,
+        warn=lambda doubt: get_run_logger().warning("%s", doubt),
     )
 
 

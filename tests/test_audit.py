@@ -68,6 +68,11 @@ class Planting:
         self.lines.append(line)
         return len(self.lines)
 
+    def rows_text(self, kind: str) -> str:
+        """The query of the first row of a kind."""
+        row = min(row for row, planted in self.planted if planted == kind)
+        return str(json.loads(self.lines[row - 1])["query"])
+
     def plant(self, row: int, kind: str, *words: str) -> None:
         assert (row, kind) not in self.planted
         self.planted[row, kind] = words
@@ -249,10 +254,11 @@ def test_the_verb_its_page_and_its_exit_code(ground: dict[str, Any]) -> None:
     html = page_at.read_text("utf-8")
     assert "negative_is_text" in html
     assert "<script" not in html
-    assert not re.search(r"(?:src|href)=", html)
+    assert not re.search(r"(?:src=|href=\"[^#])", html)
+    assert ground["make"].rows_text("refusal") in html
     assert PHONE not in html
     assert pl.read_csv(lines).height > 40
-    assert not list((ground["home"] / "store").glob("audit-*"))
+    assert not list((ground["home"] / "store/audit").iterdir())
 
 
 def test_json_and_page_say_the_same(found: Audit) -> None:
@@ -292,7 +298,9 @@ def test_columns_that_cannot_be_told_are_listed(tmp_path: Path) -> None:
     path.write_text("alpha,beta,label\n一,二,1\n", "utf-8")
     with pytest.raises(UsageError, match=r"alpha, beta, label.*--text COLUMN"):
         choose_sides(read_table(path), Given())
-    assert choose_sides(read_table(path), Given("beta", "alpha")).text == "beta"
+    sides = choose_sides(read_table(path), Given("beta", "alpha"))
+    assert (sides.text, sides.unused) == ("beta", ("label",))
+    assert "not looked at: label (--where" in sides.sentence()
     with pytest.raises(UsageError, match="gamma"):
         choose_sides(read_table(path), Given("gamma", "alpha"))
     path.write_text("question,answer,title,content\n一,二,三,四\n", "utf-8")
@@ -301,6 +309,25 @@ def test_columns_that_cannot_be_told_are_listed(tmp_path: Path) -> None:
     path.write_text("", "utf-8")
     with pytest.raises(FormatError, match="empty"):
         read_table(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "sides"),
+    [
+        ("text,text_pos,text_neg,prompt", ("text", "text_pos", ("text_neg",))),
+        ("Query,Positive,negative_1,negative_2", ("Query", "Positive", ("negative_1", "negative_2"))),
+        ("anchor,positive,hard negatives,negation", ("anchor", "positive", ("hard negatives",))),
+        ("sentence1,sentence2,label", ("sentence1", "sentence2", ())),
+        ("id,title,content", ("title", "content", ())),
+        ("instruction,output,neg_output", ("instruction", "output", ("neg_output",))),
+        ("premise,hypothesis", ("premise", "hypothesis", ())),
+    ],
+)
+def test_usual_names_are_known(tmp_path: Path, header: str, sides: tuple[str, str, tuple[str, ...]]) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text(header + "\n" + ",".join("一二三四"[: header.count(",") + 1]) + "\n", "utf-8")
+    chosen = choose_sides(read_table(path), Given())
+    assert (chosen.text, chosen.text_pos, chosen.negatives) == sides
 
 
 def test_a_condition_leaves_rows_out(tmp_path: Path, ground: dict[str, Any]) -> None:

@@ -26,7 +26,9 @@ FAMILIES = (
 )
 #: Both sides of these are of one kind.
 SYMMETRIC = ("sentence1", "sent1", "text1", "texta", "sentencea")
-_NEGATIVE = re.compile(r"^(?:text|hard)?neg(?:ative)?s?(?:passage|document|text)?s?[0-9]*$")
+_NEGATIVE = re.compile(r"(?i)^(?:(?:text|hard)[\s_-]?)?neg(?:ative)?s?(?:[\s_-].*|[0-9]*)$")
+#: Columns that often tell pairs from pairs that do not match.
+_LABELS = ("label", "labels", "gold_label", "score")
 #: Joins several columns of negatives; a noncharacter, which cleaning removes from texts.
 _JOINT = "\ufdd0"
 
@@ -43,12 +45,13 @@ class Given:
 
 @dataclass(frozen=True)
 class Sides:
-    """The columns that are looked at."""
+    """The columns that are looked at; `unused` are those that are not."""
 
     text: str
     text_pos: str
     negatives: tuple[str, ...]
     symmetric: bool
+    unused: tuple[str, ...] = ()
 
     def sentence(self) -> str:
         """What was taken for what.
@@ -58,7 +61,9 @@ class Sides:
         """
         told = f"negatives {', '.join(self.negatives)}" if self.negatives else "no negatives"
         both = " (of one kind: compared both ways)" if self.symmetric else ""
-        return f"text is column {self.text}, its positive {self.text_pos}{both}; {told}"
+        unused = f"; not looked at: {', '.join(self.unused)}" if self.unused else ""
+        label = next((f" (--where \"{name} = '1'\" leaves rows out)" for name in self.unused if name in _LABELS), "")
+        return f"text is column {self.text}, its positive {self.text_pos}{both}; {told}{unused}{label}"
 
 
 def choose_sides(table: Table, given: Given) -> Sides:
@@ -87,9 +92,11 @@ def choose_sides(table: Table, given: Given) -> Sides:
     if table.columns[text] == table.columns[pos] == "list":
         raise _unclear(table, f"columns {text} and {pos} are both lists; one of them must be plain text")
     negatives = given.negatives or tuple(
-        name for name in table.columns if name not in (text, pos) and _NEGATIVE.match(_plain(name))
+        name for name in table.columns if name not in (text, pos) and _NEGATIVE.match(name)
     )
-    return Sides(text, pos, negatives, _plain(text) in SYMMETRIC)
+    seen = (text, pos, *negatives)
+    unused = tuple(name for name in (*table.columns, *table.others) if name not in seen)
+    return Sides(text, pos, negatives, _plain(text) in SYMMETRIC, unused)
 
 
 def corpus_of(table: Table, sides: Sides, where: str | None = None) -> Corpus:

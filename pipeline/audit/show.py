@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from pipeline.audit.stage import Audit
+from pipeline.audit.stage import SHOWN, Audit, Excerpt
 from pipeline.errors import UsageError
 
-#: Findings of each kind that a page and a terminal show, and that JSON holds.
-ON_PAGE, ON_TERMINAL, IN_JSON = 25, 2, 1000
+#: Findings of each kind that a terminal shows, and that JSON holds; a page shows SHOWN.
+ON_TERMINAL, IN_JSON = 2, 1000
 #: Kinds of findings by what they are about, in the order they are shown.
 AREAS = {
     "malformed": "malformed rows",
@@ -91,7 +91,7 @@ def told(audit: Audit) -> dict[str, Any]:
     """Everything for programs, at most IN_JSON findings of each kind; `counts` is exact."""
     return {
         "file": str(audit.file),
-        "sides": vars(audit.sides) | {"negatives": list(audit.sides.negatives)},
+        "sides": {name: list(v) if isinstance(v, tuple) else v for name, v in vars(audit.sides).items()},
         "rows": audit.rows,
         "rows_hit": audit.rows_hit,
         "counts": audit.counts,
@@ -108,14 +108,21 @@ def told(audit: Audit) -> dict[str, Any]:
 def page(audit: Audit) -> str:
     """One HTML page without scripts, which needs no network."""
     kinds = [
-        {"kind": kind, "about": area(kind), "n": n, "grave": audit.grave[kind], "lines": _of(audit, kind, ON_PAGE)}
+        {"kind": kind, "about": area(kind), "n": n, "grave": audit.grave[kind], "lines": _of(audit, kind, SHOWN)}
         for kind, n in _ordered(audit)
     ]
     most = max(audit.counts.values(), default=1)
     return (
         _environment()
         .get_template("audit.html.jinja")
-        .render(audit=audit, kinds=kinds, most=most, summary=summary(audit), compared=compared(audit))
+        .render(
+            audit=audit,
+            kinds=kinds,
+            most=most,
+            summary=summary(audit),
+            compared=compared(audit),
+            texts=partial(_texts, audit),
+        )
     )
 
 
@@ -140,6 +147,16 @@ def _ordered(audit: Audit) -> list[tuple[str, int]]:
 
 def _of(audit: Audit, kind: str, most: int) -> list[dict[str, Any]]:
     return audit.findings.filter(pl.col("kind") == kind).head(most).to_dicts()
+
+
+def _texts(audit: Audit, line: dict[str, Any]) -> dict[str, Any]:
+    """What a page shows below a finding: the row, the negative it speaks of, and the row it names."""
+    row: Excerpt | None = audit.excerpts.get(line["row"])
+    _, _, place = line["side"].partition("negative ")
+    is_there = row is not None and place and len(row.text_neg) >= int(place)
+    _, _, named = line["other"].partition("row ")
+    other = audit.excerpts.get(int(named)) if named and int(named) != line["row"] else None
+    return {"row": row, "negative": row.text_neg[int(place) - 1] if row and is_there else None, "other": other}
 
 
 def _sentence(line: dict[str, Any]) -> str:

@@ -10,23 +10,37 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from pipeline.audit.columns import Given, Sides, choose_sides, corpus_of
 from pipeline.audit.findings import FINDINGS, all_findings
 from pipeline.audit.stages import Judged, Missing, judge
 from pipeline.audit.table import read_table
 from pipeline.manifest.catalog import Catalog
-from pipeline.store import writable
+from pipeline.personal import mask_personal
+from pipeline.store import Store, writable
 
 #: Findings of one kind that are kept with their rows; beyond them only their number is.
 MOST = 100_000
+#: Of each kind so many findings have their text at hand, cut to EXCERPT_CHARS, for people to look at.
+SHOWN, EXCERPT_CHARS = 20, 160
+
+
+@dataclass(frozen=True)
+class Excerpt:
+    """The texts of one row, cut, personal data masked."""
+
+    text: str
+    text_pos: str
+    text_neg: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Audit:
     """What was found. `counts` are findings by kind, `rows_hit` the rows that have any, `findings` in FINDINGS' columns.
 
-    `licences`: of the build's records that the file repeats, how many by licence and what they allow.
+    `licences`: of the build's records that the file repeats, how many by licence and what they allow. `excerpts`: the
+    texts of the first rows of each kind, and of the rows they name.
     """
 
     file: Path
@@ -40,6 +54,7 @@ class Audit:
     missing: tuple[Missing, ...]
     build: Path | None
     licences: tuple[tuple[str, str, str, int], ...]
+    excerpts: dict[int, Excerpt]
 
 
 def audit(
@@ -64,9 +79,11 @@ def audit(
     table = read_table(path.resolve())
     sides = choose_sides(table, given)
     corpus = corpus_of(table, sides, given.where)
-    with writable(store, "audit"):
-        store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="audit-", dir=store) as work:
+    # Below a folder of its own, so that what a killed audit left is collected with the rest of the store.
+    place = store / "audit"
+    with writable(store, "audit"), Store(store).in_use():
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=place) as work:
             judged = judge(
                 corpus,
                 table.path,
@@ -108,6 +125,7 @@ def audit(
                 judged.missing,
                 build,
                 _licences(judged),
+                _excerpts(judged, found),
             )
 
 
@@ -124,3 +142,30 @@ def _licences(judged: Judged) -> tuple[tuple[str, str, str, int], ...]:
         found.append(repeated.join(wanted.collect(engine="streaming"), on="record_id"))
     counted = pl.concat(found).group_by(terms).len().sort(-pl.col("len").cast(pl.Int64), *terms)
     return tuple((str(a), str(b), str(c), int(n)) for a, b, c, n in counted.iter_rows())
+
+
+def _excerpts(judged: Judged, found: pl.DataFrame) -> dict[int, Excerpt]:
+    first = found.group_by("kind", maintain_order=True).head(SHOWN)
+    named = first["other"].str.extract(r"^row ([0-9]+)$").cast(pl.Int64).drop_nulls()
+    wanted = np.flatnonzero(np.isin(judged.rows, [*first["row"], *named]))
+    excerpts: dict[int, Excerpt] = {}
+    start = 0
+    for path in judged.text.paths("text-*.parquet"):
+        rows = pq.read_metadata(path).num_rows
+        here = wanted[(wanted >= start) & (wanted < start + rows)]
+        if len(here):
+            frame = pl.read_parquet(path, columns=["text", "text_pos", "text_neg"])[here - start]
+            sides = (_shown(frame["text"]), _shown(frame["text_pos"]), frame["text_neg"])
+            for at, text, pos, negatives in zip(here, *sides, strict=True):
+                excerpts.setdefault(int(judged.rows[at]), Excerpt(text, pos, tuple(_shown(negatives))))
+        start += rows
+    return excerpts
+
+
+def _shown(texts: pl.Series) -> pl.Series:
+    """Masked, then cut: a number that is cut in two is no longer found."""
+    masked = mask_personal(texts.cast(pl.String))
+    return (
+        masked.str.slice(0, EXCERPT_CHARS)
+        + pl.select(pl.when(masked.str.len_chars() > EXCERPT_CHARS).then(pl.lit("…")).otherwise(pl.lit(""))).to_series()
+    )
