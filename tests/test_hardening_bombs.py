@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import multiprocessing
 import os
 import time
 import zipfile
@@ -24,6 +23,7 @@ from pipeline.layouts.parquet import read_parquet
 from pipeline.manifest.columns import parse_columns
 from pipeline.manifest.corpus import FileSet, LocalSource
 from pipeline.store import Store
+from tests.whole_build import CONTEXT
 
 #: What reading a bomb may take beyond what the process had: a batch or two, written out.
 ROOM = 1 << 30
@@ -103,9 +103,7 @@ def test_a_file_that_unpacks_without_end_is_refused(name: str, tmp_path: Path) -
     layout, write, columns, expected = BOMBS[name]
     path = tmp_path / "bomb"
     write(path)
-    process = multiprocessing.get_context("forkserver").Process(
-        target=read, args=(layout, str(path), columns, str(tmp_path / "told"))
-    )
+    process = CONTEXT.Process(target=read, args=(layout, str(path), columns, str(tmp_path / "told")))
     process.start()
     process.join(4 * SECONDS)
     assert process.exitcode == 0
