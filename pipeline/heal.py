@@ -1,19 +1,19 @@
-"""Runs of Prefect that died with their machine: what still reads Running and has no process any more becomes Crashed.
+"""Runs of Prefect that died with their machine: what still reads Running and does not live any more becomes Crashed.
 
 A worker tells the server when a run's process ends; a worker that dies with it cannot. Asked is the server's REST API,
-so that neither the command line nor the pipeline needs Prefect. A run is judged only on the machine that carried it
-out: its process must be gone, or belong to something else by now.
+so that neither the command line nor the pipeline needs Prefect. A run lives while its process is on this machine, or
+while it sends heartbeats (Prefect does, every 30 seconds, where `flows.heartbeat_frequency` is set, as in pyproject.toml).
 
-    POST /flow_runs/filter, /task_runs/filter        what is running
-    POST /flow_runs/ID/set_state                      Crashed
+    POST /flow_runs/filter, /task_runs/filter, /events/filter    what is under way, and when it was heard of
+    POST /flow_runs/ID/set_state, /task_runs/ID/set_state        Crashed
 """
 
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,76 +25,86 @@ TIMEOUT_S = 30.0
 PAGE = 200
 #: States in which a process should be there.
 UNDER_WAY = ["RUNNING", "CANCELLING"]
-Verdict = Literal["gone", "alive", "elsewhere", "unknown"]
+HEARTBEAT = "prefect.flow-run.heartbeat"
+#: A run whose heart has not beaten for so long does not live; some beats may be lost on the way.
+QUIET_S = 180
+Verdict = Literal["gone", "alive", "unheard"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A flow run that should have a process. `place` is `host:pid`, empty where no worker started it."""
+    """A flow run that should have a process, and what became of it."""
 
     id: str
     name: str
-    place: str
     verdict: Verdict
 
     @property
     def sentence(self) -> str:
+        """One line for the terminal."""
         told = {
-            "gone": f"its process {self.place} is gone",
-            "alive": f"its process {self.place} is at work",
-            "elsewhere": f"it ran as {self.place}; heal it there",
-            "unknown": "no worker started it, so its process is not known; end it in Prefect's page",
+            "gone": "it does not live any more",
+            "alive": "it is at work",
+            "unheard": "it is not on this machine and never sent a heartbeat; if every worker runs here, say --here",
         }
         return f"{self.name}: {told[self.verdict]}"
 
 
-def heal(api: str | None = None, *, dry_run: bool = False) -> list[Run]:
+def heal(api: str | None = None, *, here: bool = False, dry_run: bool = False) -> list[Run]:
     """Look at every flow run under way; those that are gone become Crashed, and their task runs too, unless `dry_run`.
 
-    `api` is the server's address, else PREFECT_API_URL, else the one of this project. Raises NetworkError where the server
-    does not answer.
+    `api` is the server's address, else PREFECT_API_URL, else the one of this project. `here` says that every run was
+    carried out on this machine: then one without a process here is gone, heartbeats or none. Raises NetworkError where
+    the server does not answer.
     """
     with _Server(api or os.environ.get("PREFECT_API_URL") or API) as server:
+        runs = []
         under_way = {"state": {"type": {"any_": UNDER_WAY}}}
-        runs = [_judged(told) for told in server.all("flow_runs", {"flow_runs": under_way})]
-        for run in runs:
+        for told in server.all("flow_runs", {"flow_runs": under_way}):
+            beat = None if here else server.last_beat(told["id"])
+            run = Run(told["id"], told["name"], verdict(is_here(told), beat, datetime.now(UTC), here=here))
+            runs.append(run)
             if run.verdict != "gone" or dry_run:
                 continue
             of_run = {"flow_runs": {"id": {"any_": [run.id]}}, "task_runs": under_way}
-            for task in list(server.all("task_runs", of_run)):
+            for task in server.all("task_runs", of_run):
                 server.crash("task_runs", task["id"])
             server.crash("flow_runs", run.id)
     return runs
 
 
-def _judged(told: Mapping[str, Any]) -> Run:
-    place = str(told.get("infrastructure_pid") or "")
-    return Run(told["id"], told["name"], place, verdict(told["id"], place))
+def verdict(has_process: bool, beat: datetime | None, now: datetime, *, here: bool = False) -> Verdict:
+    """What became of a run, by its process on this machine and its last heartbeat.
 
-
-def verdict(run: str, place: str, host: str | None = None) -> Verdict:
-    """What became of the process of a run.
-
-    >>> verdict("some-run", "another-machine:12", host="here"), verdict("some-run", "")
-    ('elsewhere', 'unknown')
+    >>> now = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+    >>> verdict(False, now - timedelta(seconds=20), now), verdict(False, now - timedelta(hours=1), now)
+    ('alive', 'gone')
+    >>> verdict(False, None, now), verdict(False, None, now, here=True), verdict(True, None, now, here=True)
+    ('unheard', 'gone', 'alive')
     """
-    name, _, pid = place.rpartition(":")
-    if not name or not pid.isdigit():
-        return "unknown"
-    if name != (host or socket.gethostname()):
-        return "elsewhere"
+    if has_process or (beat is not None and not here and now - beat < timedelta(seconds=QUIET_S)):
+        return "alive"
+    return "gone" if here or beat is not None else "unheard"
+
+
+def is_here(told: Mapping[str, Any]) -> bool:
+    """Is the process of a flow run on this machine? Its number may have been given to another since.
+
+    Prefect's runner tells each process its run; where a process shows nobody its environment, its number is believed.
+    """
+    pid = str(told.get("infrastructure_pid") or "").rpartition(":")[2]
+    if not pid.isdigit():
+        return False
     try:
         os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return "gone"
+    except (ProcessLookupError, OverflowError):
+        return False
     except PermissionError:
         pass  # there is one, of another user
-    environment = Path("/proc") / pid / "environ"
     try:
-        # The number may have been given to another process since. Prefect's runner tells each its run.
-        return "alive" if run.encode() in environment.read_bytes() else "gone"
+        return str(told["id"]).encode() in (Path("/proc") / pid / "environ").read_bytes()
     except OSError:
-        return "alive"
+        return True
 
 
 class _Server:
@@ -125,6 +135,12 @@ class _Server:
             found += page
             if len(page) < PAGE:
                 return iter(found)
+
+    def last_beat(self, run: str) -> datetime | None:
+        """When a flow run was last heard of; None where it never was."""
+        wanted = {"event": {"name": [HEARTBEAT]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
+        found = self._ask("/events/filter", {"filter": {**wanted, "order": "DESC"}, "limit": 1})["events"]
+        return datetime.fromisoformat(found[0]["occurred"].replace("Z", "+00:00")) if found else None
 
     def crash(self, kind: str, run: str) -> None:
         state = {"type": "CRASHED", "name": "Crashed", "message": "its process went away without a word (m3e heal)"}

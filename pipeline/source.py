@@ -7,6 +7,21 @@ from pathlib import Path
 
 from pipeline.errors import SourceError
 
+#: Text packs 2:1 to 30:1; what unpacks to more than this is an attack. Small outputs are let through.
+MAX_RATIO = 1000
+FREE_BYTES = 1 << 20
+#: All that is unpacked of one file may have so many bytes.
+MAX_UNPACKED_BYTES = 256 << 30
+
+
+def unpacks_too_far(packed: int, unpacked: int) -> bool:
+    """Is it beyond what any honest file of so many bytes holds?
+
+    >>> unpacks_too_far(1000, 1 << 20), unpacks_too_far(2000, 3 << 20)
+    (False, True)
+    """
+    return unpacked > min(MAX_UNPACKED_BYTES, max(packed * MAX_RATIO, FREE_BYTES))
+
 
 class LockMismatch(SourceError):
     """What came is not what the lock holds: no other source stands in for it, a person has to look."""

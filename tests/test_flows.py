@@ -255,6 +255,50 @@ def test_killed_flow_process_then_re_run_is_cached_and_the_same(stack: Stack, pl
     assert files(stack.base / "killed/demo") == plain
 
 
+def test_runs_that_died_with_their_machine_become_crashed(stack: Stack) -> None:
+    """One whose process is gone, one whose number another process has by now, one that is at work."""
+    (flow,) = stack.ask("/flows/filter", flows={"name": {"any_": ["build-demo"]}})
+    sleeping = [sys.executable, "-c", "import time; time.sleep(300)"]
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    runs, others = {}, []
+    for name in ("gone", "taken", "at-work"):
+        run = stack.ask("/flow_runs/", flow_id=flow["id"], name=name, state={"type": "RUNNING", "name": "Running"})
+        task = {"flow_run_id": run["id"], "task_key": "t", "dynamic_key": "0", "name": f"t-{name}"}
+        stack.ask("/task_runs/", **task, state={"type": "RUNNING", "name": "Running"})
+        told = {"PREFECT__FLOW_RUN_ID": run["id"]} if name == "at-work" else {}
+        others += [] if name == "gone" else [subprocess.Popen(sleeping, env=os.environ | told)]
+        pid = gone.pid if name == "gone" else others[-1].pid
+        asked = urllib.request.Request(
+            f"{stack.env['PREFECT_API_URL']}/flow_runs/{run['id']}",
+            json.dumps({"infrastructure_pid": str(pid)}).encode(),
+            {"Content-Type": "application/json"},
+            method="PATCH",
+        )
+        urllib.request.urlopen(asked, timeout=30).close()
+        runs[name] = run["id"]
+
+    def states(kind: str, **wanted: Any) -> dict[str, str]:
+        return {run["name"]: run["state_type"] for run in stack.ask(f"/{kind}/filter", **wanted, limit=200)}
+
+    try:
+        api = stack.env["PREFECT_API_URL"]
+        told = m3e("heal", "--api", api)
+        assert "gone: it is not on this machine and never sent a heartbeat" in told.stdout, told.stdout + told.stderr
+        assert "0 of 3 runs" in m3e("heal", "--api", api, "--dry-run").stdout
+        done = m3e("heal", "--api", api, "--here")
+        assert "2 of 3 runs under way became Crashed." in done.stdout, done.stdout + done.stderr
+        wanted = {"flow_runs": {"id": {"any_": list(runs.values())}}}
+        expected = {"gone": "CRASHED", "taken": "CRASHED", "at-work": "RUNNING"}
+        assert states("flow_runs", **wanted) == expected
+        assert states("task_runs", **wanted) == {f"t-{name}": state for name, state in expected.items()}
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+        stack.ask(f"/flow_runs/{runs['at-work']}/set_state", state={"type": "CANCELLED"}, force=True)
+
+
 def test_dask_workers_give_the_same_bytes(stack: Stack, plain: dict[str, str]) -> None:
     pytest.importorskip("prefect_dask")
     done = stack.run(out=str(stack.base / "dask"), store=str(stack.base / "dask-store"), runner="dask", workers=2)

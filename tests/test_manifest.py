@@ -132,7 +132,7 @@ def test_allowed_needs_a_quote(tmp_path: Path) -> None:
         ("a: &x 1\nb: *x\n", "anchors"),
         ("name: !!python/object:os.system x\n", "tag"),
         ("[" * 40 + "]" * 40, "levels"),
-        ("x" * (1 << 20) + "y", "bytes"),
+        ("x" * (1 << 18) + "y", "bytes"),
     ],
 )
 def test_yaml_that_is_no_manifest_is_told_in_one_sentence(tmp_path: Path, text: str, word: str) -> None:

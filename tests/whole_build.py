@@ -150,7 +150,7 @@ def start(
 
 
 def finished(process: ForkServerProcess) -> int:
-    process.join(300)
+    process.join(1800)  # generous: a soak shares its machine
     assert process.exitcode is not None, "it hangs"
     return process.exitcode
 

@@ -63,12 +63,13 @@ def _table(used: tuple[Item, ...], unused: tuple[Item, ...]) -> Table:
 @app.command()
 def heal(
     api: Annotated[str | None, typer.Option(help="Prefect's server; else PREFECT_API_URL, else the local one.")] = None,
+    here: Annotated[bool, typer.Option("--here", help="Every worker runs on this machine.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be done.")] = False,
 ) -> None:
     """Call runs Crashed whose process went away with the machine; run them again afterwards."""
     from pipeline.heal import heal as healed
 
-    runs = healed(api, dry_run=dry_run)
+    runs = healed(api, here=here, dry_run=dry_run)
     for run in runs:
         say(run.sentence)
     gone = sum(run.verdict == "gone" for run in runs)

@@ -23,17 +23,13 @@ from typing import IO, Any, BinaryIO
 from pipeline.errors import SourceError
 from pipeline.fetch.match import is_inside, nearest
 from pipeline.fetch.order import CHUNK
-from pipeline.source import SourceFile
+from pipeline.source import MAX_RATIO, MAX_UNPACKED_BYTES, SourceFile, unpacks_too_far
 from pipeline.store import Entry, Receipt, Store, canonical_json
 
 ZIP = (".zip",)
 TAR = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
-#: One member may have so many bytes, and all that is unpacked on the way to it so many.
+#: One member may have so many bytes.
 MAX_MEMBER_BYTES = 64 << 30
-MAX_UNPACKED_BYTES = 256 << 30
-#: Text packs 2:1 to 30:1; more than this is an attack. Small outputs are let through.
-MAX_RATIO = 1000
-FREE_BYTES = 1 << 20
 MAX_MEMBERS = 250_000
 #: The table of contents is read as a whole.
 MAX_DIRECTORY_BYTES = 32 << 20
@@ -162,7 +158,7 @@ class _Metered:
     """A stream that stops when more is unpacked than the caps, or than the next step may need."""
 
     def __init__(self, stream: IO[bytes], packed: int) -> None:
-        self._stream, self._cap = stream, min(MAX_UNPACKED_BYTES, max(packed * MAX_RATIO, FREE_BYTES))
+        self._stream, self._packed = stream, packed
         self._count, self._until = 0, 0
 
     def allow(self, count: int) -> None:
@@ -172,7 +168,7 @@ class _Metered:
     def read(self, size: int = -1) -> bytes:
         data = self._stream.read(size)
         self._count += len(data)
-        if self._count > self._cap:
+        if unpacks_too_far(self._packed, self._count):
             raise _Refused("it unpacks to more than the caps allow")
         if self._count > self._until:
             raise _Refused("its headers are longer than any real ones")
@@ -236,7 +232,7 @@ def _unpacked(plain: BinaryIO, name: str) -> Any:
 def _hold_caps(name: str, size: int, packed: int) -> None:
     if size > MAX_MEMBER_BYTES:
         raise _Refused(f"'{name}' unpacks to {size:,} bytes; at most {MAX_MEMBER_BYTES:,} are read")
-    if size > max(packed * MAX_RATIO, FREE_BYTES):
+    if unpacks_too_far(packed, size):
         raise _Refused(f"'{name}' unpacks to more than {MAX_RATIO} times its size: an attack, not text")
 
 

@@ -13,11 +13,17 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import DriftError, FormatError
 from pipeline.layouts.columns import arrow_schema, broken, label_names
-from pipeline.layouts.rows import BadRow, Bools, OnBad, RowBatch, raw_text
+from pipeline.layouts.rows import MAX_ROW_BYTES, BadRow, Bools, OnBad, RowBatch, raw_text
+from pipeline.layouts.stream import too_long, unpacked_too_far
 from pipeline.manifest.columns import Column, Label, ListOf, Scalar, StructOf, optional
+from pipeline.source import unpacks_too_far
 
-#: A batch of long articles (5 KB) stays near 80 MB; parquet does not tell the width of dictionary-coded text before.
+#: A batch of long articles (5 KB) stays near 80 MB.
 _BATCH_ROWS = 16_384
+#: A batch whose texts take more, once written out, is halved.
+_BATCH_BYTES = 256 << 20
+#: A row takes a bit of a file at least; so many are let through.
+_ROWS_PER_BYTE, _FREE_ROWS = 8, 1_000_000
 
 
 def read_parquet(path: Path, columns: Mapping[str, Column], place: str, on_bad: OnBad) -> Iterator[RowBatch]:
@@ -25,27 +31,98 @@ def read_parquet(path: Path, columns: Mapping[str, Column], place: str, on_bad: 
 
     An optional column (`string?`) that the file lacks is null throughout.
     Labels stored as numbers become names; where the file carries the hub's ClassLabel names they must be the declared
-    ones. Refused: the hub's `partial-` conversions, which are cut off without a word.
+    ones. Refused: the hub's `partial-` conversions, which are cut off without a word, and files whose rows or texts
+    unpack to more than any honest file holds: texts stay dictionaries until it is known how much they come to.
     """
     for part in path.parts[-2:]:
         if part.startswith("partial-"):
             cause = f"{part} is a conversion that the hub cut short"
             raise FormatError(place, cause, "name the files of the repository itself")
+    size = path.stat().st_size
     try:
-        file = pq.ParquetFile(path)
+        # Only leaves that are bytes can stay dictionaries; names of others are passed over.
+        with pq.ParquetFile(path) as file:
+            leaves = [file.schema.column(n) for n in range(len(file.schema))]
+        texts = [leaf.path for leaf in leaves if leaf.physical_type == "BYTE_ARRAY"]
+        file = pq.ParquetFile(path, read_dictionary=texts)
     except (pa.ArrowException, OSError) as fault:
         raise FormatError(place, f"not a parquet file ({_first_line(fault)})", "fetch the file again") from None
     with file:
         _refuse_drift(file.schema_arrow, columns, place)
-        first_row = 0
+        if file.metadata.num_rows > max(size * _ROWS_PER_BYTE, _FREE_ROWS):
+            cause = f"its {size:,} bytes claim {file.metadata.num_rows:,} rows: an attack, not data"
+            raise FormatError(place, cause, "look at the file; fetch it again, or use another source")
+        first_row = count = 0
         try:
             there = [name for name in columns if name in file.schema_arrow.names]
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=there, use_threads=False):
-                yield _typed(batch, columns, first_row, on_bad)
-                first_row += batch.num_rows
+            for whole in file.iter_batches(batch_size=_BATCH_ROWS, columns=there, use_threads=False):
+                for batch in _halved(whole, place):
+                    count += _written_out(batch)
+                    if unpacks_too_far(size, count):
+                        raise unpacked_too_far(place)
+                    plain = pa.RecordBatch.from_arrays([_decoded(one) for one in batch.columns], batch.schema.names)
+                    yield _typed(plain, columns, first_row, on_bad)
+                    first_row += batch.num_rows
         except (pa.ArrowException, OSError) as fault:
             cause = f"the file cannot be read after row {first_row} ({_first_line(fault)})"
             raise FormatError(place, cause, "fetch the file again") from None
+
+
+def _halved(batch: pa.RecordBatch, place: str) -> Iterator[pa.RecordBatch]:
+    """The same rows in pieces that take at most _BATCH_BYTES each. FormatError for one row that takes more than any may."""
+    size = _written_out(batch)
+    if size <= _BATCH_BYTES:
+        yield batch
+    elif batch.num_rows > 1:
+        middle = batch.num_rows // 2
+        yield from _halved(batch.slice(0, middle), place)
+        yield from _halved(batch.slice(middle), place)
+    elif size <= MAX_ROW_BYTES:
+        yield batch
+    else:
+        raise too_long(place)
+
+
+def _written_out(values: pa.RecordBatch | pa.Array) -> int:
+    """Bytes of the texts, each counted as often as it is referred to."""
+    if isinstance(values, pa.RecordBatch):
+        return sum(_written_out(column) for column in values.columns)
+    if pa.types.is_dictionary(values.type):
+        lengths = pc.binary_length(values.dictionary).cast(pa.int64())
+        return int(pc.sum(lengths.take(values.indices)).as_py() or 0)
+    if _is_list(values.type):
+        return _written_out(pc.list_flatten(values))
+    if pa.types.is_struct(values.type):
+        return sum(_written_out(one) for one in values.flatten())
+    return int(values.nbytes)
+
+
+def _decoded(values: pa.Array) -> pa.Array:
+    """The same values without dictionaries, at any depth."""
+    plain = _plain(values.type)
+    if plain == values.type:
+        return values
+    if pa.types.is_dictionary(values.type):
+        return values.dictionary_decode()
+    return values.cast(plain)
+
+
+def _plain(stored: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(stored):
+        return stored.value_type
+    if _is_list(stored):
+        large = pa.large_list if pa.types.is_large_list(stored) else pa.list_
+        size = [stored.list_size] if pa.types.is_fixed_size_list(stored) else []
+        return large(stored.value_field.with_type(_plain(stored.value_type)), *size)
+    if pa.types.is_struct(stored):
+        return pa.struct(
+            [one.with_type(_plain(one.type)) for one in (stored.field(n) for n in range(stored.num_fields))]
+        )
+    return stored
+
+
+def _is_list(stored: pa.DataType) -> bool:
+    return bool(pa.types.is_list(stored) or pa.types.is_large_list(stored) or pa.types.is_fixed_size_list(stored))
 
 
 def _refuse_drift(schema: pa.Schema, columns: Mapping[str, Column], place: str) -> None:
@@ -57,8 +134,9 @@ def _refuse_drift(schema: pa.Schema, columns: Mapping[str, Column], place: str) 
         if at < 0:
             cause = f"column {name} is not in the file, which has {', '.join(schema.names)}"
             raise DriftError(place, cause, "was it renamed? declare the name it has now")
-        if not _fits(column, schema.field(at).type):
-            cause = f"column {name} is declared {column}, the file has {schema.field(at).type}"
+        stored = _plain(schema.field(at).type)
+        if not _fits(column, stored):
+            cause = f"column {name} is declared {column}, the file has {stored}"
             raise DriftError(place, cause, "declare the type the file has")
         if isinstance(column, Label) and name in names and names[name] != list(column.names):
             cause = f"column {name} is declared {list(column.names)}, the file's names are {names[name]}"
@@ -75,8 +153,6 @@ def _class_labels(schema: pa.Schema) -> dict[str, list[str]]:
 
 
 def _fits(column: Column, stored: pa.DataType) -> bool:
-    if pa.types.is_dictionary(stored):
-        return _fits(column, stored.value_type)
     match column:
         case Scalar(kind="string"):
             return _is_text(stored)
@@ -89,8 +165,7 @@ def _fits(column: Column, stored: pa.DataType) -> bool:
         case Label():
             return _is_text(stored) or bool(pa.types.is_integer(stored))
         case ListOf(item=item):
-            lists = pa.types.is_list(stored) or pa.types.is_large_list(stored) or pa.types.is_fixed_size_list(stored)
-            return bool(lists) and _fits(item, stored.value_type)
+            return _is_list(stored) and _fits(item, stored.value_type)
         case StructOf(fields=fields):
             return bool(pa.types.is_struct(stored)) and all(
                 stored.get_field_index(name) >= 0 and _fits(kind, stored.field(name).type) for name, kind in fields
@@ -109,8 +184,6 @@ def _typed(batch: pa.RecordBatch, columns: Mapping[str, Column], first_row: int,
             arrays.append(pa.nulls(batch.num_rows, arrow_schema({name: column}).field(0).type))
             continue
         values, wrong, reason = batch.column(name), None, ""
-        if pa.types.is_dictionary(values.type):
-            values = values.dictionary_decode()
         if isinstance(column, Label):
             stored = values
             values, wrong = label_names(column, values)

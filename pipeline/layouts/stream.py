@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import gzip
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ import pyarrow as pa
 
 from pipeline.errors import FormatError
 from pipeline.layouts.rows import CHUNK_BYTES, MAX_ROW_BYTES, Bools, Int64s
+from pipeline.source import MAX_RATIO, unpacks_too_far
 
 _BOM = codecs.BOM_UTF8
 _UNDECODABLE = "m3e-undecodable"
@@ -54,8 +56,12 @@ def _raw_chunks(path: Path, place: str) -> Iterator[bytes]:
         packed = plain.read(2) == _GZIP
         plain.seek(0)
         stream = cast(BinaryIO, gzip.GzipFile(fileobj=plain)) if packed else plain
+        size, count = os.fstat(plain.fileno()).st_size, 0
         try:
             while chunk := stream.read(CHUNK_BYTES):
+                count += len(chunk)
+                if packed and unpacks_too_far(size, count):
+                    raise unpacked_too_far(place)
                 yield chunk
         except EOFError:
             raise FormatError(place, "the gzip stream ends early", "fetch the file again") from None
@@ -96,6 +102,12 @@ def whole_lines(chunks: Iterable[bytes], place: str) -> Iterator[bytes]:
         parts, held = [chunk[cut:]], len(chunk) - cut
     if rest := b"".join(parts):
         yield rest
+
+
+def unpacked_too_far(place: str) -> FormatError:
+    """The error for a file that unpacks to more than any honest one."""
+    cause = f"it unpacks to more than {MAX_RATIO} times its size: an attack, not text"
+    return FormatError(place, cause, "look at the file; fetch it again, or use another source")
 
 
 def too_long(place: str) -> FormatError:

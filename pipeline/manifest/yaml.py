@@ -14,12 +14,19 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 from pipeline.errors import Problem
 
-MAX_BYTES = 1 << 20
+MAX_BYTES = 1 << 18
 MAX_DEPTH = 32
+#: So deep nothing recurses into trouble; what lies between is told with its place.
+SAFE_DEPTH = 200
+#: A longer plain value is no number.
+MAX_SCALAR = 300
+#: Values and keys of one file; and faults that are told of it.
+MAX_NODES, MAX_PROBLEMS = 50_000, 200
 Place = tuple[int, int]
 Key = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -44,6 +51,7 @@ class Document:
     places: dict[Key, Place]
     problems: list[Problem]
     seen: set[int] = field(default_factory=set, repr=False)
+    is_cut: bool = field(default=False, repr=False)
 
     def at(self, key: Key) -> Place:
         """The place of a value, or of the nearest thing around it that the file holds."""
@@ -63,21 +71,20 @@ def load(path: Path, shown: str) -> Document:
         raw = path.read_bytes()
         if len(raw) > MAX_BYTES:
             raise ValueError(f"{len(raw):,} bytes; a manifest has at most {MAX_BYTES:,}")
-        node = YAML(typ="safe", pure=False).compose(raw.decode("utf-8"))
+        text = raw.decode("utf-8")
+        node = None if _is_too_deep(text, document) else YAML(typ="safe", pure=False).compose(text)
     except UnicodeDecodeError as error:
         document.problems.append(document.problem((), f"not UTF-8 (byte {error.start}); save the file as UTF-8"))
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         document.problems.append(Problem(shown, line, column, "", f"not YAML: {error.problem or error.context}"))
-    except RecursionError:
-        document.problems.append(document.problem((), f"nested too deep; at most {MAX_DEPTH} levels"))
     except (ValueError, YAMLError, OSError) as error:
         document.problems.append(document.problem((), f"cannot be read: {error}"))
     else:
-        if node is None:
+        if node is None and not document.problems:
             document.problems.append(document.problem((), "the file is empty"))
-        else:
+        elif node is not None:
             document.value = _value(node, (), document, set())
     return document
 
@@ -106,6 +113,12 @@ def _value(node: Node, key: Key, document: Document, above: set[int]) -> Any:
         document.problems.append(document.problem(key, "anchors and aliases are not allowed; write the value out"))
         return None
     document.seen.add(id(node))
+    if len(document.seen) > MAX_NODES or len(document.problems) >= MAX_PROBLEMS:
+        if not document.is_cut:
+            told = f"more than {MAX_NODES:,} values or {MAX_PROBLEMS} faults; the rest was not read"
+            document.problems.append(document.problem(key, told))
+        document.is_cut = True
+        return None
     if (node.tag or "").removeprefix("tag:yaml.org,2002:") not in _TAGS:
         document.problems.append(document.problem(key, f"tag {node.tag} is not allowed"))
         return None
@@ -116,11 +129,15 @@ def _value(node: Node, key: Key, document: Document, above: set[int]) -> Any:
     assert isinstance(node, MappingNode)
     mapping: dict[str, Any] = {}
     for name_node, child in node.value:
+        document.seen.add(id(name_node))
+        if document.is_cut:
+            break
         place = (name_node.start_mark.line + 1, name_node.start_mark.column + 1)
         name = str(name_node.value)
         if name in mapping:
             told = ".".join(map(str, (*key, name)))
             document.problems.append(Problem(document.file, *place, told, "given twice; keep one"))
+            document.is_cut = len(document.problems) >= MAX_PROBLEMS
             continue
         mapping[name] = _value(child, (*key, name), document, above | {id(node)})
         if mapping[name] is None or isinstance(child, MappingNode | SequenceNode):
@@ -130,12 +147,28 @@ def _value(node: Node, key: Key, document: Document, above: set[int]) -> Any:
 
 def _scalar(node: ScalarNode) -> Any:
     text = str(node.value)
-    if node.style in ("'", '"', "|", ">"):
+    if node.style in ("'", '"', "|", ">") or len(text) > MAX_SCALAR:
         return text
     for pattern, convert in _SCALARS:
         if pattern.fullmatch(text):
             return convert(text)
     return text
+
+
+def _is_too_deep(text: str, document: Document) -> bool:
+    """Is anything nested so deep that composing it, which recurses in C, could end the process? Then it is told."""
+    # A block inside another begins further right, or is a list under its key; whatever else nests has a bracket.
+    indent = max((len(found) for found in re.findall(r"^[ \t?:-]+", text, re.MULTILINE)), default=0)
+    if 2 * indent + text.count("[") + text.count("{") < SAFE_DEPTH:
+        return False
+    depth = 0
+    for event in YAML(typ="safe", pure=False).parse(text):
+        depth += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        if depth > SAFE_DEPTH:
+            place = (event.start_mark.line + 1, event.start_mark.column + 1)
+            document.problems.append(Problem(document.file, *place, "", f"nested deeper than {MAX_DEPTH} levels"))
+            return True
+    return False
 
 
 def _is_in_file(step: str | int, loc: tuple[str | int, ...], document: Document) -> bool:
