@@ -130,7 +130,7 @@ def _signed_nothing(plan: Plan) -> Signed:
 
 def _batches(piece: Piece) -> Iterator[pa.RecordBatch]:
     """The piece's rows in batches; row groups before and behind are not read."""
-    file = pq.ParquetFile(piece.shard)
+    file = pq.ParquetFile(piece.shard, buffer_size=1 << 18, pre_buffer=False)  # or all of a row group lies in memory
     groups, before, at = [], 0, 0
     for group in range(file.num_row_groups):
         rows = file.metadata.row_group(group).num_rows

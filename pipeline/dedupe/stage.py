@@ -60,7 +60,7 @@ def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, sprea
     (CROWD_SCHEMA) holds the keys of its members, and `resolve` compares them in its own order.
 
     Memory: 16 bytes per distinct key, some 30 per record and one band; texts, band keys and candidates lie in a folder
-    below `out` that is gone in the end (about 1.3 KB for a pair of 20 and 150 characters).
+    below `out` that is gone in the end (about 0.9 KB for a pair of 20 and 150 characters).
     """
     spread = spread or Here()
     work = out / "work"
