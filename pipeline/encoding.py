@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+from pipeline.code import code_hash
 from pipeline.manifest.encoder import EncoderManifest, PackageModel
-from pipeline.store import Entry, Receipt, Store, code_hash, stage_key
+from pipeline.store import Entry, Receipt, Store, stage_key
 from pipeline.weights import EncoderIdentity, identify
 
 Encoders = Mapping[str, tuple[EncoderManifest, Path]]

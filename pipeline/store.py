@@ -8,7 +8,6 @@ code, the versions of the libraries that write or transform text, the settings, 
 
 from __future__ import annotations
 
-import ast
 import errno
 import fcntl
 import hashlib
@@ -17,22 +16,18 @@ import json
 import os
 import re
 import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from filelock import FileLock
 
 from pipeline import failpoints
+from pipeline.code import code_hash
 from pipeline.errors import CurationError, StoreError
-
-#: Python 3.11's parser counts its recursion per interpreter: two threads in it at once can end in a SystemError.
-_PARSING = threading.Lock()
 
 Receipt = dict[str, Any]
 Work = Callable[[Path], Receipt]
@@ -78,102 +73,6 @@ def canonical_json(value: object) -> bytes:
 @cache
 def library_versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in BYTE_DECIDING}
-
-
-@cache
-def code_hash(module: str) -> str:
-    """sha256 of the code that an output comes from: see `modules_behind`."""
-    return hashlib.sha256(canonical_json(modules_behind(module))).hexdigest()
-
-
-def modules_behind(module: str) -> dict[str, str]:
-    """A module and every `pipeline` module it imports, with the sha256 of each, comments and docstrings left out.
-
-    What decides no byte of an output is left out: `pipeline.errors`, as the wording of a message does not, and failpoints;
-    imports that only a type checker sees; and the `__init__` of a package around an imported module, where it does no more
-    than hand on names. So a module that imports little is not made anew because of its neighbours.
-    """
-    todo, seen = [module], dict[str, str]()
-    with _PARSING:
-        while todo:
-            name = todo.pop()
-            if name in seen or name in ("pipeline", "pipeline.errors", "pipeline.failpoints"):
-                continue
-            if (read := _read_module(name)) is not None:
-                seen[name] = read.digest
-                package = _read_module(name.rpartition(".")[0])
-                todo += read.imports if package is None or package.hands_on else [*read.imports, package.name]
-    return seen
-
-
-class _Read(NamedTuple):
-    """A module: its sha256, the names it imports, and whether there is nothing else in it."""
-
-    name: str
-    digest: str
-    imports: list[str]
-    hands_on: bool
-
-
-@cache
-def _read_module(module: str) -> _Read | None:
-    """None for what is no module of this package."""
-    path = _source_of(module)
-    if path is None:
-        return None
-    tree = _parsed(path)
-    tree.body = [node for node in tree.body if not _for_type_checkers(node)]
-    imports: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            imports += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            imports += [alias.name for alias in node.names]
-    plain = _without_docstrings(tree)
-    digest = hashlib.sha256(ast.dump(plain).encode()).hexdigest()
-    return _Read(module, digest, imports, all(_hands_on(node) for node in plain.body))
-
-
-def _parsed(path: Path) -> ast.Module:
-    """Python counts the depth of a tree per process: another thread that parses as well upsets it, and only the clock helps.
-
-    Source: https://github.com/python/cpython/issues/106905, SystemError "AST constructor recursion depth mismatch".
-    """
-    for wait_s in (0.0, 0.01, 0.1, 1.0):
-        try:
-            return ast.parse(path.read_bytes())
-        except SystemError:
-            time.sleep(wait_s)
-    return ast.parse(path.read_bytes())
-
-
-def _for_type_checkers(node: ast.stmt) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-
-
-def _hands_on(node: ast.stmt) -> bool:
-    """An import, or a list of names."""
-    named = isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["__all__"]
-    return named or isinstance(node, ast.Import | ast.ImportFrom)
-
-
-def _source_of(module: str) -> Path | None:
-    """The file of a module of this package; None for anything else (`pipeline.record.SHARD_ROWS`, `numpy`)."""
-    root, *parts = module.split(".")
-    if root != "pipeline":
-        return None
-    base = Path(__file__).parent.joinpath(*parts)
-    candidates = (base / "__init__.py", base.with_suffix(".py"))
-    return next((path for path in candidates if path.is_file()), None)
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
-            node
-        ):
-            node.body = node.body[1:]
-    return tree
 
 
 class Store:

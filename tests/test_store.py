@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import store as store_module
+from pipeline import code as code_module
+from pipeline.code import code_hash
 from pipeline.errors import StoreError
-from pipeline.store import Entry, Store, code_hash, stage_key, write_durably
+from pipeline.store import Entry, Store, stage_key, write_durably
 
 
 def write_two(out: Path) -> dict[str, int]:
@@ -117,13 +118,13 @@ def test_a_file_in_the_place_of_the_store_is_a_sentence(tmp_path: Path) -> None:
 def test_the_key_follows_code_but_not_comments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     package = tmp_path / "pipeline"
     package.mkdir()
-    monkeypatch.setattr(store_module, "__file__", str(package / "store.py"))
+    monkeypatch.setattr(code_module, "__file__", str(package / "code.py"))
 
     def hashed(stage: str, tool: str) -> str:
         (package / "stage.py").write_text(stage)
         (package / "tool.py").write_text(tool)
         code_hash.cache_clear()
-        store_module._read_module.cache_clear()
+        code_module._read_module.cache_clear()
         return code_hash("pipeline.stage")
 
     plain = hashed("from pipeline.tool import f\n", "def f(x):\n    return x\n")
@@ -131,20 +132,20 @@ def test_the_key_follows_code_but_not_comments(tmp_path: Path, monkeypatch: pyte
     assert hashed("from pipeline.tool import f\n", "def f(x):\n    return x + 1\n") != plain
     assert hashed("from pipeline.tool import f as g\n", "def f(x):\n    return x\n") != plain
     code_hash.cache_clear()
-    store_module._read_module.cache_clear()
+    code_module._read_module.cache_clear()
 
 
 def test_a_neighbour_is_no_reason_to_make_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = tmp_path / "pipeline" / "room"
     room.mkdir(parents=True)
-    monkeypatch.setattr(store_module, "__file__", str(tmp_path / "pipeline" / "store.py"))
+    monkeypatch.setattr(code_module, "__file__", str(tmp_path / "pipeline" / "code.py"))
 
     def behind(**modules: str) -> set[str]:
         written = {"__init__": "from pipeline.room.neighbour import g\n__all__ = ['g']\n", "neighbour": "g = 1\n"}
         for name, content in (written | {"kinds": "T = int\n"} | modules).items():
             (room / f"{name}.py").write_text(content)
-        store_module._read_module.cache_clear()
-        return set(store_module.modules_behind("pipeline.room.stage"))
+        code_module._read_module.cache_clear()
+        return set(code_module.modules_behind("pipeline.room.stage"))
 
     alone = {"pipeline.room.stage"}
     assert behind(stage="x = 1\n") == alone
@@ -155,13 +156,13 @@ def test_a_neighbour_is_no_reason_to_make_anew(tmp_path: Path, monkeypatch: pyte
     assert behind(stage="from pipeline.room import g\n") == whole
     # A package that does something when it is imported may change what its modules do.
     assert behind(stage="x = 1\n", __init__="from pipeline.room.neighbour import g\ng.limit = 2\n") == whole
-    store_module._read_module.cache_clear()
+    code_module._read_module.cache_clear()
 
 
 def test_vectors_hang_on_what_decides_them_alone() -> None:
     room = "pipeline.encode."
     shared = {room + "stage", room + "encoder"}
-    found = [store_module.modules_behind(room + name) for name in ("stage", "nano", "model")]
+    found = [code_module.modules_behind(room + name) for name in ("stage", "nano", "model")]
     assert found[0].keys() == shared
     assert found[1].keys() == {room + "nano", room + "encoder"}
     assert found[2].keys() == {room + "model", room + "batches", room + "encoder"}
