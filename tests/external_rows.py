@@ -121,7 +121,11 @@ SQUAD = Case(
                 "paragraphs": [
                     {
                         "context": CAVE,
-                        "qas": [question("溶洞多在什么地区？", "石灰岩", 1), question("最大的溶洞叫什么？", None, 2)],
+                        "qas": [
+                            question("溶洞多在什么地区？", "石灰岩", 1),
+                            question("最大的溶洞叫什么？", None, 2),
+                            question("什么水溶蚀出溶洞？", "地下水", 5),
+                        ],
                     },
                     {"context": "洞顶垂下来的叫钟乳石。", "qas": [question("从洞顶垂下来的是什么？", "钟乳石", 3)]},
                 ],
@@ -130,9 +134,10 @@ SQUAD = Case(
         ],
     ),
     pairs=(
-        Pair(0, "溶洞多在什么地区？", CAVE, family="溶洞"),
-        Pair(2, "从洞顶垂下来的是什么？", "洞顶垂下来的叫钟乳石。", family="溶洞"),
-        Pair(3, "茯茶产于哪里？", TEA, family="茯茶"),
+        Pair(0, "溶洞多在什么地区？", CAVE, family=CAVE),
+        Pair(2, "什么水溶蚀出溶洞？", CAVE, family=CAVE),
+        Pair(3, "从洞顶垂下来的是什么？", "洞顶垂下来的叫钟乳石。"),
+        Pair(4, "茯茶产于哪里？", TEA),
     ),
     prompts=("问答", ""),
 )

@@ -118,7 +118,7 @@ def weights_of(made: Built, arm: Arm) -> dict[str, float]:
 def trained(case: Case, made: Built, told: Arms) -> tuple[Measured, dict[str, float]]:
     """Train and judge all arms; what they score, and the records that each saw on average."""
     frames = [*made.everything.values(), *made.scored.values()]
-    frames += [frame for by_dose in made.noisy.values() for frame in by_dose.values()]
+    frames += [frame for doses in (made.noisy, made.sifted) for by_dose in doses.values() for frame in by_dose.values()]
     negatives = pl.concat(frame["neg"].explode().drop_nulls().struct.field("text") for frame in made.scored.values())
     bags = Bags([*_texts(frames), *negatives, *(text for one in made.held for text in one.texts)])
     scored: dict[str, list[list[np.ndarray]]] = {UNTRAINED: []}
