@@ -9,13 +9,11 @@ code, the versions of the libraries that write or transform text, the settings, 
 from __future__ import annotations
 
 import ast
-import errno
 import fcntl
 import hashlib
 import importlib.metadata
 import json
 import os
-import re
 import shutil
 import threading
 import time
@@ -29,7 +27,8 @@ from typing import Any, NamedTuple
 from filelock import FileLock
 
 from pipeline import failpoints
-from pipeline.errors import CurationError, StoreError
+from pipeline.disk import writable
+from pipeline.errors import StoreError
 
 #: Python 3.11's parser counts its recursion per interpreter: two threads in it at once can end in a SystemError.
 _PARSING = threading.Lock()
@@ -37,6 +36,8 @@ _PARSING = threading.Lock()
 Receipt = dict[str, Any]
 Work = Callable[[Path], Receipt]
 
+#: Modules that decide no byte of an output.
+NO_BYTES = ("pipeline", "pipeline.disk", "pipeline.errors", "pipeline.failpoints")
 #: Libraries whose version can change the bytes of an output.
 BYTE_DECIDING = ("opencc", "orjson", "polars", "polars-hash", "pyarrow", "selectolax")
 
@@ -97,7 +98,7 @@ def modules_behind(module: str) -> dict[str, str]:
     with _PARSING:
         while todo:
             name = todo.pop()
-            if name in seen or name in ("pipeline", "pipeline.errors", "pipeline.failpoints"):
+            if name in seen or name in NO_BYTES:
                 continue
             if (read := _read_module(name)) is not None:
                 seen[name] = read.digest
@@ -311,45 +312,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-@contextmanager
-def writable(folder: Path, doing: str) -> Iterator[None]:
-    """Turn the file system's refusals into sentences, also those that a library tells in its own words."""
-    full = "free some space or point --store and --out to a larger disk; finished steps are kept"
-    rights = "give yourself the right to write there, or point --store and --out elsewhere"
-    in_the_way = "a file stands where a folder is needed; point --store and --out elsewhere"
-    cures = {
-        errno.ENOSPC: ("the disk is full", full),
-        errno.EDQUOT: ("your share of the disk is used up", "free some of your quota; finished steps are kept"),
-        errno.EFBIG: ("the disk takes no more of this file", f"raise the limit (ulimit -f), or {full}"),
-        errno.EROFS: ("the disk is read-only", "point --store and --out to a folder that can be written"),
-        errno.EACCES: ("permission denied", rights),
-        errno.EPERM: ("operation not permitted", rights),
-        errno.ENOTDIR: ("not a folder", in_the_way),
-        errno.EEXIST: ("file exists", in_the_way),
-    }
-    try:
-        yield
-    except CurationError:
-        raise
-    except Exception as error:
-        number = _refused_by_disk(error)
-        if number not in cures:
-            raise
-        told, cure = cures[number]
-        place = str(getattr(error, "filename", None) or folder)
-    else:
-        return
-    raise StoreError(place, f"{doing}: {told}", cure)
-
-
-def _refused_by_disk(error: Exception) -> int | None:
-    """The number of a refusal; polars, pyarrow and numpy wrap the first two kinds in words."""
-    if isinstance(error, OSError) and error.errno is not None:
-        return error.errno
-    said = str(error)
-    if told := re.search(r"[Ee]rrno (\d+)|os error (\d+)", said):
-        return int(told[1] or told[2])
-    # numpy's `tofile` says only how far it came.
-    return errno.ENOSPC if re.search(r"^\d+ requested and \d+ written$", said) else None
