@@ -48,9 +48,11 @@ down: ## stop worker and server
 bench: $(READY) ## every measured claim, as ratios in one run
 	$(BIN)/python -m benchmarks
 
-soak: $(READY) ## a hundred builds, runs of encode and of mine, and two hundred pushes, killed at random moments, each run again
-	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py tests/test_encode_killed.py tests/test_mine_killed.py -k killed
+soak: $(READY) ## builds and pushes killed at every failpoint and at random moments, each run again; ten thousand mutations of each kind
+	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py tests/test_encode_killed.py -k killed
 	M3E_SOAK_KILLS=200 $(BIN)/python -m pytest -q -s tests/test_publish.py -k killed
+	M3E_SOAK_KILLS=200 $(BIN)/python -m pytest -q -s tests/test_hardening_killed.py
+	M3E_SOAK_MUTATIONS=10000 $(BIN)/python -m pytest -q -s tests/test_hardening_fuzz.py
 
 clean: ## outputs and caches; keeps .venv and the store .m3e
 	rm -rf build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -14,6 +14,9 @@ from typing import NamedTuple
 #: Python 3.11's parser counts its recursion per interpreter: two threads in it at once can end in a SystemError.
 _PARSING = threading.Lock()
 
+#: Modules that decide no byte of an output.
+NO_BYTES = ("pipeline", "pipeline.disk", "pipeline.errors", "pipeline.failpoints")
+
 
 @cache
 def code_hash(module: str) -> str:
@@ -24,7 +27,7 @@ def code_hash(module: str) -> str:
 def modules_behind(module: str) -> dict[str, str]:
     """A module and every `pipeline` module it imports, with the sha256 of each, comments and docstrings left out.
 
-    What decides no byte of an output is left out: `pipeline.errors`, as the wording of a message does not, and failpoints;
+    What decides no byte of an output is left out: `pipeline.errors`, as the wording of a message does not, failpoints, and `pipeline.disk`;
     imports that only a type checker sees; and the `__init__` of a package around an imported module, where it does no more
     than hand on names. So a module that imports little is not made anew because of its neighbours.
     """
@@ -32,7 +35,7 @@ def modules_behind(module: str) -> dict[str, str]:
     with _PARSING:
         while todo:
             name = todo.pop()
-            if name in seen or name in ("pipeline", "pipeline.errors", "pipeline.failpoints"):
+            if name in seen or name in NO_BYTES:
                 continue
             if (read := _read_module(name)) is not None:
                 seen[name] = read.digest

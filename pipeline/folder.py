@@ -14,8 +14,9 @@ from typing import Any
 from filelock import FileLock
 
 from pipeline import failpoints
+from pipeline.disk import writable
 from pipeline.errors import StoreError
-from pipeline.store import canonical_json, sync_folder, writable, write_durably
+from pipeline.store import canonical_json, sync_folder, write_durably
 
 #: Name in the build folder -> where the file lies, and what is told of it (sha256, bytes).
 Links = Mapping[str, tuple[Path, Mapping[str, Any]]]

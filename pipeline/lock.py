@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.disk import writable
 from pipeline.errors import SourceError, UsageError
 from pipeline.fetch import Listener, fetch, silent
 from pipeline.manifest.benchmark import Benchmark
@@ -14,7 +15,7 @@ from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.lock import LOCK_NAME, LockedFile, LockedSource, lock_text, merged, place_of, read_lock
 from pipeline.source import Fetched
 from pipeline.steps import choices_of, converted
-from pipeline.store import Store, writable, write_durably
+from pipeline.store import Store, write_durably
 
 
 @dataclass(frozen=True)

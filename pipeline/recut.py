@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.card import render_card
+from pipeline.disk import writable
 from pipeline.errors import StoreError, UsageError
 from pipeline.folder import write_folder
 from pipeline.licence import RowTerms
@@ -20,7 +21,7 @@ from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.settings import RuleConfig, ScoreConfig
 from pipeline.report.opened import Build
 from pipeline.report.profile import all_leaks, profiles_of
-from pipeline.store import Receipt, seal, writable
+from pipeline.store import Receipt, seal
 
 #: What a receipt says -> the papers that tell people the same (file name -> content).
 Papers = Callable[[Mapping[str, Any]], Mapping[str, bytes]]

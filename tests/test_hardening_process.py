@@ -62,7 +62,7 @@ def test_a_read_only_store_serves_what_it_has_and_says_what_it_cannot(
 
 
 def test_a_refusal_of_the_disk_is_a_sentence_in_any_library_s_words() -> None:
-    from pipeline.store import writable
+    from pipeline.disk import writable
 
     told = [
         OSError(errno.ENOSPC, "No space left on device", "/x/text.parquet"),

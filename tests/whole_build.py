@@ -166,11 +166,11 @@ def points(log: Path) -> Callable[[str], None]:
 
 
 def content(base: Path) -> dict[str, str]:
-    """The sha256 of every file of the builds, but for the times in run.json."""
+    """The sha256 of every file of the builds, but for those that tell how long the run took."""
     return {
         path.relative_to(base).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted((base / "out").rglob("*"))
-        if path.is_file() and path.name != "run.json"
+        if path.is_file() and path.name not in ("run.json", "report.html")
     }
 
 

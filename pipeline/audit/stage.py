@@ -16,9 +16,10 @@ from pipeline.audit.columns import Given, Sides, choose_sides, corpus_of
 from pipeline.audit.findings import FINDINGS, all_findings
 from pipeline.audit.stages import Judged, Missing, judge
 from pipeline.audit.table import read_table
+from pipeline.disk import writable
 from pipeline.manifest.catalog import Catalog
 from pipeline.personal import mask_personal
-from pipeline.store import Store, writable
+from pipeline.store import Store
 
 #: Findings of one kind that are kept with their rows; beyond them only their number is.
 MOST = 100_000

@@ -38,8 +38,8 @@ def audit(
     from pipeline.audit import Given
     from pipeline.audit import audit as look
     from pipeline.audit.show import audit_view, page, summary, told, write_findings
+    from pipeline.disk import writable
     from pipeline.report.opened import open_build
-    from pipeline.store import writable
 
     if findings is not None and findings.suffix not in (".csv", ".jsonl", ".parquet"):
         raise UsageError(str(findings), "findings are written as .csv, .jsonl or .parquet", "name it so")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.disk import writable
 from pipeline.errors import CurationError, NetworkError, StoreError, UsageError
 from pipeline.evaluate.papers import draw
 from pipeline.evaluate.published import SOURCE, published
@@ -19,7 +20,7 @@ from pipeline.folder import readable_json
 from pipeline.manifest.encoder import HubModel
 from pipeline.manifest.settings import EvaluateConfig
 from pipeline.receipt import versions
-from pipeline.store import writable, write_durably
+from pipeline.store import write_durably
 from pipeline.train.base import Base
 from pipeline.weights import EncoderIdentity, identify
 

@@ -18,12 +18,13 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pipeline.disk import writable
 from pipeline.errors import StoreError, UsageError
 from pipeline.export.formats import FORMATS, Format, Shapes
 from pipeline.export.parts import Parts
 from pipeline.folder import readable_json
 from pipeline.report.opened import Build
-from pipeline.store import sync_folder, writable, write_durably
+from pipeline.store import sync_folder, write_durably
 
 #: Records read at a time.
 BATCH_ROWS = 8192

@@ -19,9 +19,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from pipeline.disk import writable
 from pipeline.fetch.order import Digest, Order, Sum, Unfetched, digest_of, mismatch
 from pipeline.fetch.transfer import Meter
-from pipeline.store import canonical_json, sync_folder, writable, write_durably
+from pipeline.store import canonical_json, sync_folder, write_durably
 
 
 @dataclass(frozen=True)

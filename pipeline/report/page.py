@@ -14,6 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from pipeline.card import YARDSTICK, licence_mix, losses_of, rebuild_command, yardstick_rows
+from pipeline.disk import writable
 from pipeline.errors import UsageError
 from pipeline.ledger import total
 from pipeline.licence import UseClass, strictest
@@ -26,7 +27,7 @@ from pipeline.report.removed import looks
 from pipeline.report.repeats import repeats
 from pipeline.report.samples import gold_counts, kept_pairs, score_counts, scored_pairs
 from pipeline.report.words import CHINESE, meaning
-from pipeline.store import writable, write_durably
+from pipeline.store import write_durably
 
 NAME = "report.html"
 #: With `show_all` the page is for whoever built it; it gets a name of its own, so that it is not passed on by mistake.

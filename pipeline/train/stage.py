@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.disk import writable
 from pipeline.errors import StoreError, UsageError
 from pipeline.folder import readable_json
 from pipeline.manifest.settings import TrainConfig
 from pipeline.receipt import versions
 from pipeline.report.opened import Build
-from pipeline.store import writable, write_durably
+from pipeline.store import write_durably
 from pipeline.train.base import Base
 from pipeline.train.licence import model_terms
 from pipeline.train.papers import as_json, curve_of, draw, listed, render_model_card
