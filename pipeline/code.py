@@ -27,7 +27,7 @@ def code_hash(module: str) -> str:
 def modules_behind(module: str) -> dict[str, str]:
     """A module and every `pipeline` module it imports, with the sha256 of each, comments and docstrings left out.
 
-    What decides no byte of an output is left out: `pipeline.errors`, as the wording of a message does not, failpoints, and `pipeline.disk`;
+    What decides no byte of an output is left out: the modules of NO_BYTES, as the wording of a message does not;
     imports that only a type checker sees; and the `__init__` of a package around an imported module, where it does no more
     than hand on names. So a module that imports little is not made anew because of its neighbours.
     """
