@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-SHARD_ROWS = 1_000_000
 ROW_GROUP_ROWS = 65_536
+#: Stages hold one shard at a time, so this is what bounds their memory.
+SHARD_ROWS = 4 * ROW_GROUP_ROWS
 
 #: Written once by `convert`, one parquet shard of at most SHARD_ROWS rows each.
 TEXT_SCHEMA = pa.schema(

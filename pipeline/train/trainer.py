@@ -38,7 +38,7 @@ LEARNING_RATES = ((80_000_000, 1e-4), (200_000_000, 5e-5), (float("inf"), 8e-6))
 
 def load_model(folder: Path, told: str, config: TrainConfig) -> SentenceTransformer:
     """From safetensors on this machine, in float32; a bare transformer gets mean pooling, as M3E has. No foreign code is run."""
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     # Weights that a model lacks (a pooler that nothing uses) are drawn: always the same ones.
     set_seed(config.seed)
     device = "cuda" if torch.cuda.is_available() else "cpu"
