@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import CurationError
 from pipeline.runner import Pending, Runner
 from pipeline.store import Entry, Receipt, Store, Work, canonical_json
 
@@ -117,8 +116,8 @@ class Costs:
         for stage, corpus, pending in self._steps:
             try:
                 result = pending.result()
-            except CurationError:
-                continue  # a gap: it has no output
+            except Exception:
+                continue  # a gap, or, in Prefect's own words, a step after one: no output. The build has judged it by now
             entries = [one for one in (result if isinstance(result, list) else [result]) if isinstance(one, Entry)]
             costs = [cost for cost in map(cost_of, entries) if cost]
             if costs:
