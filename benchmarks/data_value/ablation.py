@@ -43,15 +43,15 @@ class Case:
 
 @dataclass(frozen=True)
 class Built:
-    """What the pipeline made of a case. `noisy` and `sifted`: by dose, without and with consistency."""
+    """What the pipeline made of a case. `noisy`: by dose of wrong pairs; `sifted`: by dose and `top` of consistency."""
 
     raw: Frames
     everything: Frames
     hq: Frames
     scored: Frames
     noisy: dict[int, Frames]
-    sifted: dict[int, Frames]
-    fates: dict[int, dict[tuple[str, bool], int]]
+    sifted: dict[tuple[int, int], Frames]
+    fates: dict[tuple[int, int], dict[tuple[str, bool], int]]
     held: list[Held]
     notes: list[str]
 
@@ -71,9 +71,10 @@ def build(case: Case) -> Built:
     noisy, sifted, fates = {}, {}, {}
     for dose in case.doses:
         noisy[dose] = arms.kept(arms.built(manifests, f"noise-{dose}", case.work))
-        kept = arms.built(manifests, f"kept-{dose}", case.work)
-        sifted[dose] = arms.kept(kept)
-        fates[dose] = noise.fate(arms.ledgers(kept), arms.converted(kept), case.work)
+        for top in noise.TOPS:
+            kept = arms.built(manifests, f"kept-{dose}-{top}", case.work)
+            sifted[dose, top] = arms.kept(kept)
+            fates[dose, top] = noise.fate(arms.ledgers(kept), arms.converted(kept), case.work)
     scored = arms.kept(arms.built(manifests, "hq-with-score", case.work))
     held = held_sets(case.slices, case.work / "files")
     return Built(raw, everything, hq, scored, noisy, sifted, fates, held, _told(made, everything, hq))
@@ -90,8 +91,8 @@ def arms_of(made: Built, folder: Path, seeds: int) -> Arms:
         LABELLED: (arms.with_negatives(made.scored, ("shipped", "labelled")), NEGATIVES),
         MINED: (arms.with_negatives(made.scored, ("shipped", "labelled", "mined")), NEGATIVES),
     }
-    plain |= {noise_arm(dose, sifted=False): (frames, 0) for dose, frames in made.noisy.items()}
-    plain |= {noise_arm(dose, sifted=True): (frames, 0) for dose, frames in made.sifted.items()}
+    plain |= {noise_arm(dose): (frames, 0) for dose, frames in made.noisy.items()}
+    plain |= {noise_arm(*of): (frames, 0) for of, frames in made.sifted.items()}
     told = {
         name: [arms.arm(name, frames, folder / str(i), negatives)] * seeds
         for i, (name, (frames, negatives)) in enumerate(plain.items())
@@ -101,12 +102,12 @@ def arms_of(made: Built, folder: Path, seeds: int) -> Arms:
     return told
 
 
-def noise_arm(dose: int, *, sifted: bool) -> str:
+def noise_arm(dose: int, top: int | None = None) -> str:
     """
-    >>> noise_arm(10, sifted=True)
-    '10 % wrong pairs, consistency'
+    >>> noise_arm(10, 20)
+    '10 % wrong pairs, consistency 20'
     """
-    return f"{dose} % wrong pairs" + (", consistency" if sifted else "")
+    return f"{dose} % wrong pairs" + (f", consistency {top}" if top else "")
 
 
 def weights_of(made: Built, arm: Arm) -> dict[str, float]:
@@ -118,7 +119,7 @@ def weights_of(made: Built, arm: Arm) -> dict[str, float]:
 def trained(case: Case, made: Built, told: Arms) -> tuple[Measured, dict[str, float]]:
     """Train and judge all arms; what they score, and the records that each saw on average."""
     frames = [*made.everything.values(), *made.scored.values()]
-    frames += [frame for doses in (made.noisy, made.sifted) for by_dose in doses.values() for frame in by_dose.values()]
+    frames += [frame for told in (*made.noisy.values(), *made.sifted.values()) for frame in told.values()]
     negatives = pl.concat(frame["neg"].explode().drop_nulls().struct.field("text") for frame in made.scored.values())
     bags = Bags([*_texts(frames), *negatives, *(text for one in made.held for text in one.texts)])
     scored: dict[str, list[list[np.ndarray]]] = {UNTRAINED: []}
@@ -147,7 +148,7 @@ def table_of(case: Case, made: Built, told: Arms, measured: Measured, seen: dict
     table = Table(f"data_value: {corpora} corpora, {case.steps} steps, {case.seeds} seeds, scores x 100", head)
     sizes = {name: _records(of_seed[0]) for name, of_seed in told.items()}
     order = [UNTRAINED, RAW, LEAKED, THINNED, UNGROUPED, HQ, LABELLED, MINED]
-    noisy = [noise_arm(dose, sifted=sifted) for dose in case.doses for sifted in (False, True)]
+    noisy = [noise_arm(dose, top) for dose in case.doses for top in (None, *noise.TOPS)]
     for name in order + noisy:
         cells = [f"{value * 100:.1f}" for value in (*measured.sets[name], measured.mean(name))]
         other = noisy[0] if name in noisy else RAW
@@ -156,7 +157,7 @@ def table_of(case: Case, made: Built, told: Arms, measured: Measured, seen: dict
         table.add(name, f"{sizes.get(name, 0):,}", f"{seen[name]:,.0f}", *cells, difference, bar=bar, holds=holds)
     for one, other in ((HQ, THINNED), (UNGROUPED, THINNED), (HQ, UNGROUPED), (LABELLED, HQ), (MINED, LABELLED)):
         table.notes.append(f"{one} against {other}: {_difference(measured, one, other)}")
-    table.notes += [*made.notes, *(_fate(measured, dose, fate, noisy[0]) for dose, fate in made.fates.items())]
+    table.notes += [*made.notes, *(_fate(measured, *of, fate, noisy[0]) for of, fate in made.fates.items())]
     return table
 
 
@@ -189,16 +190,15 @@ def _told(made: Made, everything: Frames, hq: Frames) -> list[str]:
     ]
 
 
-def _fate(measured: Measured, dose: int, fate: dict[tuple[str, bool], int], clean: str) -> str:
+def _fate(measured: Measured, dose: int, top: int, fate: dict[tuple[str, bool], int], clean: str) -> str:
     """What became of wrong and of right pairs, and of what the wrong ones cost."""
     wrong, right = (sum(n for (_, is_wrong), n in fate.items() if is_wrong == side) for side in (True, False))
     told = [f"{stage} {fate.get((stage, True), 0):,}" for stage in ("quality", "consistency", "dedupe")]
     lost = fate.get(("consistency", False), 0) / max(right, 1)
-    line = f"{dose} %: of {wrong:,} wrong pairs taken out by {', '.join(told)}; of right ones by consistency {lost:.1%}"
-    noisy, sifted = (measured.mean(noise_arm(dose, sifted=s)) for s in (False, True))
-    if not wrong or noisy >= measured.mean(clean):
-        return line
-    return f"{line}; {(sifted - noisy) / (measured.mean(clean) - noisy):.0%} of the loss came back"
+    line = f"{dose} % wrong, consistency {top}: of {wrong:,} wrong pairs taken out by {', '.join(told)}; of right ones {lost:.1%}"
+    noisy, sifted = measured.mean(noise_arm(dose)), measured.mean(noise_arm(dose, top))
+    loss = measured.mean(clean) - noisy
+    return line + (f"; came back of the loss {(sifted - noisy) / loss:.0%}" if loss > 0 and sifted > noisy else "")
 
 
 def _texts(frames: Iterable[pl.DataFrame]) -> Iterator[str]:

@@ -16,8 +16,8 @@ from benchmarks.data_value.slices import SUITE, read_manifest, write_manifest
 #: The corpora whose evaluation sets are held back, and one from the web.
 CORPORA = ("lcqmc", "bq", "cmrc2018", "Chinese-SQuAD", "webqa")
 DOSES = (0, 10, 30)
-#: As `consistency` in a recipe.
-TOP = 20
+#: `top` of consistency: the recipes' own, and a wider one.
+TOPS = (20, 100)
 
 
 def shuffled(frame: pl.DataFrame, dose: int, seed: int = 0) -> pl.DataFrame:
@@ -32,7 +32,7 @@ def shuffled(frame: pl.DataFrame, dose: int, seed: int = 0) -> pl.DataFrame:
 
 
 def write_noise(raw: Frames, dose: int, work: Path, manifests: Path) -> None:
-    """Corpora `NAME-noise-DOSE`, all weak, and the recipes `noise-DOSE` and, with consistency, `kept-DOSE`."""
+    """Corpora `NAME-noise-DOSE`, all weak, and the recipes `noise-DOSE` and, with consistency, `kept-DOSE-TOP`."""
     names = []
     for corpus in (name for name in CORPORA if name in raw):
         name = f"{corpus}-noise-{dose}"
@@ -54,8 +54,9 @@ def write_noise(raw: Frames, dose: int, work: Path, manifests: Path) -> None:
     plain: dict[str, Any] = {"corpora": names, "decontaminate": {"benchmarks": [SUITE]}}
     plain["cap"] = {"positives_per_text": 5}
     write_manifest(manifests, "recipes", {"name": f"noise-{dose}", **plain})
-    consistency = {"consistency": {"encoder": "teacher", "top": TOP}}
-    write_manifest(manifests, "recipes", {"name": f"kept-{dose}", **plain, **consistency})
+    for top in TOPS:
+        consistency = {"consistency": {"encoder": "teacher", "top": top}}
+        write_manifest(manifests, "recipes", {"name": f"kept-{dose}-{top}", **plain, **consistency})
 
 
 def fate(ledgers: Mapping[str, pl.DataFrame], converted: Frames, work: Path) -> dict[tuple[str, bool], int]:
