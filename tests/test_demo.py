@@ -11,7 +11,10 @@ import polars as pl
 import pytest
 
 from tests.browser import faults_of
-from tests.command import ROOT, m3e
+from tests.command import ROOT, m3e, started
+from tests.hub_uploads import UploadDouble
+from tests.publishing import TOKEN
+from tests.test_publish import loaded
 
 PLANTED = [
     pytest.param(
@@ -136,3 +139,26 @@ def test_the_licence_of_a_duplicate_decides_which_copy_stays(demo: Demo) -> None
     kept = pl.read_parquet(demo.folder / "data" / "*" / "*.parquet")
     assert set(kept.filter(pl.col("corpus") == "demo-forum")["commercial"]) == {"forbidden"}
     assert set(kept.filter(pl.col("corpus") != "demo-forum")["commercial"]) == {"allowed"}
+
+
+def test_it_is_published_and_every_view_reads_back(demo: Demo, tmp_path: Path) -> None:
+    pytest.importorskip("datasets")
+    with UploadDouble() as hub:
+        hub.tokens[TOKEN] = "alice"
+        env = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": TOKEN, "NO_PROXY": "*"}
+        words = ("publish", demo.folder, "--repo", "alice/demo", "--store", tmp_path / "store")
+        done = started(*words, HF_HUB_DISABLE_XET="1", **env)
+        assert done.returncode == 0, done.stderr
+        rows = {
+            path.name: pl.read_parquet(path / "*.parquet").to_dicts()
+            for path in sorted((demo.folder / "data").iterdir())
+        }
+        assert {row["redistribute"] for mine in rows.values() for row in mine} == {"allowed"}
+        told = loaded(hub, "alice/demo", tmp_path, "all", "full", *rows, *(f"{name}-full" for name in rows))
+    for name, mine in rows.items():
+        assert told[f"{name}-full"] == mine
+        assert told[name] == [{side: row[side] for side in ("text", "text_pos")} for row in mine]
+    assert sorted(row["record_id"] for row in told["full"]) == sorted(
+        r["record_id"] for mine in rows.values() for r in mine
+    )
+    assert len(told["all"]) == len(told["full"])
