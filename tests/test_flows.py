@@ -332,6 +332,34 @@ def test_publish_is_a_dry_run_by_default_and_the_token_stays_out_of_everything(
     assert tokens_below(stack.base) == []
 
 
+TRAIN = """
+import sys
+from flows.parameters import TrainParameters
+from flows.train import train_m3e
+build, model, out = sys.argv[1:]
+state = train_m3e(TrainParameters(build=build, model=model, out=out, steps=3, batch=2), return_state=True)
+sys.exit(state.message if not state.is_completed() else 0)
+"""
+
+
+def test_a_model_is_trained_by_the_flow_on_the_server(stack: Stack, plain: dict[str, str]) -> None:
+    pytest.importorskip("accelerate", reason="the trainer needs it (extra: train)")
+    from tests.tiny_model import letters, tiny_model
+
+    model = tiny_model(stack.base / "tiny", [letters()], layers=1)
+    told = [str(stack.base / "plain/demo"), str(model), str(stack.base / "trained")]
+    # The pool of training has a worker on a GPU machine alone: the flow itself is run here.
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, *told], env=stack.env, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (stack.base / "trained/model.safetensors").is_file()
+    assert [name.split("-")[0] for name in stack.task_states()] == ["train"]
+    assert any("step 3 of 3: loss" in line for line in stack.log_lines())
+    keys = {artifact["key"] for artifact in stack.ask("/artifacts/latest/filter", limit=50)}
+    assert {"train-m3e-data", "train-m3e-licences"} <= keys
+
+
 def test_the_alias_can_be_switched_off(stack: Stack) -> None:
     off = Stack(stack.base, stack.env | {"PREFECT_PLUGINS_ENABLED": "0"}, stack.worker)
     done = off.prefect("deployment", "inspect", "build-demo")
