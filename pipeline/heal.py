@@ -76,7 +76,7 @@ def heal(api: str | None = None, *, here: bool = False, dry_run: bool = False) -
 def verdict(has_process: bool, beat: datetime | None, now: datetime, *, here: bool = False) -> Verdict:
     """What became of a run, by its process on this machine and its last heartbeat.
 
-    >>> now = datetime(2026, 11, 23, 12, 0, tzinfo=timezone.utc)
+    >>> now = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
     >>> verdict(False, now - timedelta(seconds=20), now), verdict(False, now - timedelta(hours=1), now)
     ('alive', 'gone')
     >>> verdict(False, None, now), verdict(False, None, now, here=True), verdict(True, None, now, here=True)

@@ -70,7 +70,7 @@ def test_a_full_disk_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(np, "save", full)
     path = shard(tmp_path, MIXED)
-    with pytest.raises(StoreError, match=r"No space left on device\. Cure: free some space"):
+    with pytest.raises(StoreError, match=r"the disk is full\. Cure: free some space"):
         Store(tmp_path / "store").run("encode", "k", lambda out: encode(path, out, Letters()))
     assert Store(tmp_path / "store").find("encode", "k") is None
 
