@@ -18,6 +18,7 @@ import jinja2
 from pipeline.ledger import STAGES, Funnel, Leak, masked_values, personal_rows, total
 from pipeline.licence import Evidence, Terms, UseClass
 from pipeline.manifest.corpus import Corpus
+from pipeline.rendering import environment
 from pipeline.views import LEAN, PUBLISHED_SCORED, Measured, View, dataset_info, views_of
 
 #: Licence ids that the Hub knows; it wants everything else as `other` with a name.
@@ -317,17 +318,11 @@ def size_category(records: int) -> str:
 
 @cache
 def templates() -> jinja2.Environment:
-    """The templates of our papers, with the filters they use."""
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown; `cell` keeps foreign text inside its cell
+    """The templates of our papers in Markdown; `cell` keeps foreign text inside its cell."""
+    return environment(
+        html=False,
+        place=place_of,
+        n=lambda count: f"{count:,}",
+        cell=lambda text: " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;"),
+        quoted=lambda text: "\n".join(f"> {line}".rstrip() for line in str(text).splitlines()),
     )
-    made.filters["place"] = place_of
-    made.filters["n"] = lambda count: f"{count:,}"
-    made.filters["cell"] = lambda text: " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
-    made.filters["quoted"] = lambda text: "\n".join(f"> {line}".rstrip() for line in str(text).splitlines())
-    return made

@@ -68,8 +68,12 @@ class Sides:
 
 def choose_sides(table: Table, given: Given) -> Sides:
     """The sides of a file. Raises UsageError, listing the columns, where they cannot be told."""
-    named = {"--text": given.text, "--text-pos": given.text_pos, **{"--negatives": None}}
-    for option, name in [*named.items(), *(("--negatives", name) for name in given.negatives)]:
+    named = [
+        ("--text", given.text),
+        ("--text-pos", given.text_pos),
+        *(("--negatives", name) for name in given.negatives),
+    ]
+    for option, name in named:
         if name is not None and name not in table.columns:
             raise _unclear(table, f"{option} names column {name}, which is not there or holds no text")
     plain = {_plain(name): name for name in table.columns}

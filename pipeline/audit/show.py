@@ -14,6 +14,7 @@ from rich.text import Text
 
 from pipeline.audit.stage import SHOWN, Audit, Excerpt
 from pipeline.errors import UsageError
+from pipeline.rendering import environment
 
 #: Findings of each kind that a terminal shows, and that JSON holds; a page shows SHOWN.
 ON_TERMINAL, IN_JSON = 2, 1000
@@ -167,13 +168,4 @@ def _sentence(line: dict[str, Any]) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters["sentence"] = _sentence
-    return made
+    return environment(html=True, sentence=_sentence)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -36,24 +37,25 @@ def made(task: LocalTask, home: Path) -> Any:
     return of(task, home, told)
 
 
-class _Local:
+class _Local(ABC):
     """`task` as it was described, `home` the folder of its files."""
 
     def __init__(self, task: Any, home: Path, told: Any) -> None:
         self.task, self.home, self.metadata = task, home, told
         super().__init__()
 
-    def load_data(self, **_: Any) -> None:
+    def load_data(self, num_proc: int | None = None, *, timer: Any = None, **_: Any) -> None:
         """Raises FormatError where a file is not what the task says."""
         if not getattr(self, "data_loaded", False):
             self.dataset = self.read()
             self.data_loaded = True
 
+    @abstractmethod
     def read(self) -> Any:
-        raise NotImplementedError
+        """The rows of the task's files, as mteb's class of this kind holds them."""
 
 
-class LocalSts(_Local, AbsTaskSTS):  # type: ignore[misc]
+class LocalSts(_Local, AbsTaskSTS):
     def read(self) -> Any:
         task: StsTask = self.task
         vars(self).update(min_score=task.min_score, max_score=task.max_score)
@@ -68,7 +70,7 @@ class LocalSts(_Local, AbsTaskSTS):  # type: ignore[misc]
         return DatasetDict(test=Dataset(frame.to_arrow()))
 
 
-class LocalPairs(_Local, AbsTaskPairClassification):  # type: ignore[misc]
+class LocalPairs(_Local, AbsTaskPairClassification):
     def read(self) -> Any:
         task: PairsTask = self.task
         frame = rows(self.home / task.file, [task.text, task.other, task.label])
@@ -80,7 +82,7 @@ class LocalPairs(_Local, AbsTaskPairClassification):  # type: ignore[misc]
         return DatasetDict(test=Dataset(frame.to_arrow()))
 
 
-class LocalRetrieval(_Local, AbsTaskRetrieval):  # type: ignore[misc]
+class LocalRetrieval(_Local, AbsTaskRetrieval):
     def read(self) -> Any:
         corpus, queries, judged = self._of_pairs() if self.task.pairs else self._of_files()
         place = str(self.home / (self.task.qrels or self.task.pairs))

@@ -18,6 +18,7 @@ from pipeline.disk import writable
 from pipeline.errors import UsageError
 from pipeline.ledger import total
 from pipeline.licence import UseClass, strictest
+from pipeline.rendering import environment
 from pipeline.report import sections
 from pipeline.report.charts import Slice, bar, stacked
 from pipeline.report.difference import difference
@@ -116,18 +117,7 @@ def _shares(build: Build) -> list[tuple[Any, str, Markup]]:
 
 @cache
 def _environment() -> jinja2.Environment:
-    made = jinja2.Environment(
-        loader=jinja2.PackageLoader("pipeline"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    made.filters["n"] = lambda count: f"{count:,}"
-    made.filters["percent"] = _percent
-    made.filters["cut"] = _cut
-    made.filters["word"] = _word
+    made = environment(html=True, n=lambda count: f"{count:,}", percent=_percent, cut=_cut, word=_word)
     made.globals["say"] = _say
     made.globals["meaning"] = lambda reason: _say(*meaning(reason))
     made.globals["both"] = _both
