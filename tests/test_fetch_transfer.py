@@ -117,7 +117,8 @@ def shown(folder: Path, hub: HubDouble, *words: str, on_terminal: bool) -> str:
     code = "import pipeline.fetch.transfer as t; t.PAUSE_S = 0.0; from pipeline.cli import main; main()"
     command = [sys.executable, "-c", code, *words, "--manifests", str(folder / "manifests"), "--store", "store"]
     if not on_terminal:
-        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
         return done.stderr
     ours, theirs = pty.openpty()
     with (folder / "out.txt").open("wb") as out:
