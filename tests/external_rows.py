@@ -27,9 +27,9 @@ DUSQL = Case(
         ],
     ),
     pairs=(
-        Pair(0, "票房最高的三部电影叫什么？", "select 片名 from 电影 order by 票房 desc limit 3", family="电影票房"),
-        Pair(1, "哪些电影的票房不低于2亿元？", "select 片名 from 电影 where 票房 >= 200000000", family="电影票房"),
-        Pair(3, "人口超过300万的城市有几座？", "select count ( * ) from 城市 where 人口 > 3000000", family="城市"),
+        Pair(0, "票房最高的三部电影叫什么？", "select 片名 from 电影 order by 票房 desc limit 3"),
+        Pair(1, "哪些电影的票房不低于2亿元？", "select 片名 from 电影 where 票房 >= 200000000"),
+        Pair(3, "人口超过300万的城市有几座？", "select count ( * ) from 城市 where 人口 > 3000000"),
     ),
     prompts=("SQL", ""),
 )
@@ -42,8 +42,8 @@ NL2SQL = Case(
         ],
     ),
     pairs=(
-        Pair(0, "周口上周的成交量", 'SELECT 近7日成交 WHERE 城市 == "周口"', family="a7b2"),
-        Pair(2, "2012年每股收益大于1的公司", 'SELECT 公司 WHERE EPS2012 > "1"', family="c901"),
+        Pair(0, "周口上周的成交量", 'SELECT 近7日成交 WHERE 城市 == "周口"'),
+        Pair(2, "2012年每股收益大于1的公司", 'SELECT 公司 WHERE EPS2012 > "1"'),
     ),
     prompts=("SQL", ""),
 )
@@ -56,8 +56,8 @@ CSPIDER = Case(
         ],
     ),
     pairs=(
-        Pair(0, "有多少艘船是“货”船？", 'SELECT count(*) FROM ship WHERE type  =  "Cargo"', family="ships"),
-        Pair(1, "列出所有港口的名字。", "SELECT name FROM port\nORDER BY name", family="ships"),
+        Pair(0, "有多少艘船是“货”船？", 'SELECT count(*) FROM ship WHERE type  =  "Cargo"'),
+        Pair(1, "列出所有港口的名字。", "SELECT name FROM port\nORDER BY name"),
     ),
     prompts=("SQL", ""),
 )
