@@ -1,20 +1,37 @@
-"""Which code an output comes from, as one hash: what makes a store forget outputs that the code no longer gives."""
+"""The code of a stage: loaded where it has work, and as one hash, which makes a store forget what it no longer gives."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+Made = TypeVar("Made")
+
+#: numba, while it is imported, cannot bear that another thread imports what adds a name to `builtins`, as C++ does.
+_LOADING = threading.Lock()
 #: Python 3.11's parser counts its recursion per interpreter: two threads in it at once can end in a SystemError.
 _PARSING = threading.Lock()
 #: Modules that decide no byte of an output.
 NO_BYTES = ("pipeline", "pipeline.disk", "pipeline.errors", "pipeline.failpoints")
+
+
+def loaded(module: str, work: Callable[[Path], Made]) -> Callable[[Path], Made]:
+    """The same work, before which its module is loaded; threads load one at a time."""
+
+    def ready(out: Path) -> Made:
+        with _LOADING:
+            importlib.import_module(module)
+        return work(out)
+
+    return ready
 
 
 @cache

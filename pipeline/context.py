@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pipeline import encoding
 from pipeline.against import Against
+from pipeline.code import loaded
 from pipeline.cost import measured_entry
 from pipeline.encoding import Encoders
 from pipeline.errors import BuildError
@@ -56,7 +57,7 @@ class Context:
         self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
     ) -> Entry:
         key = stage_key(stage, module, config, inputs)
-        return measured_entry(self.store, stage, key, work, inputs, rehearsal=self.rehearsal)
+        return measured_entry(self.store, stage, key, loaded(module, work), inputs, rehearsal=self.rehearsal)
 
 
 def context_of(

@@ -29,14 +29,16 @@ def step(store: Store, key: str = "a", *, rehearsal: bool = False) -> Entry:
 
 
 def test_time_and_the_highest_memory_are_seen() -> None:
-    before, cost = memory(), Cost()
+    cost = Cost()
     with measuring(cost):
         held = np.ones(BYTES // 8)
         time.sleep(0.2)
+        full = memory()
         del held
+        left = memory()
     assert 0.2 <= cost.seconds < 30
-    assert cost.peak_bytes >= before + 0.9 * BYTES
-    assert memory() < before + 0.5 * BYTES  # what it held then, not now
+    assert left <= full - 0.9 * BYTES  # the kernel's count, and libraries give back in between: hence the two margins
+    assert cost.peak_bytes >= full - 0.3 * BYTES
 
 
 def test_a_cost_lies_beside_the_output_and_stays_with_it(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -266,6 +265,5 @@ def test_sentence_transformers_trains_on_it(
 
 @pytest.fixture(scope="module")
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    os.environ.setdefault("HF_HUB_OFFLINE", "1")
     words = [text for r in docs()[0] for text in (r["text"], r["text_pos"])]
     return tiny_model(tmp_path_factory.mktemp("model") / "tiny", words)

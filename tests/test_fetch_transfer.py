@@ -112,13 +112,14 @@ def web(base: str) -> list[dict[str, Any]]:
 
 def shown(folder: Path, hub: HubDouble, *words: str, on_terminal: bool) -> str:
     """What m3e writes to its standard error."""
-    environment = os.environ | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "*"}
+    environment = {name: told for name, told in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "*"}
     environment |= {"COLUMNS": "120", "LINES": "40", "TERM": "xterm", "PYTHONPATH": str(ROOT)}
     code = "import pipeline.fetch.transfer as t; t.PAUSE_S = 0.0; from pipeline.cli import main; main()"
     command = [sys.executable, "-c", code, *words, "--manifests", str(folder / "manifests"), "--store", "store"]
     if not on_terminal:
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stderr
     ours, theirs = pty.openpty()
     with (folder / "out.txt").open("wb") as out:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -67,15 +68,23 @@ class Stack:
         raise AssertionError(f"the run of {deployment} goes on and on")
 
     def ask(self, path: str, **body: Any) -> Any:
-        request = urllib.request.Request(
-            self.env["PREFECT_API_URL"] + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=30) as reply:
-            return json.load(reply)
+        return self._answer(path, json.dumps(body).encode())
 
     def get(self, path: str) -> Any:
-        with urllib.request.urlopen(self.env["PREFECT_API_URL"] + path, timeout=30) as reply:
-            return json.load(reply)
+        return self._answer(path, None)
+
+    def _answer(self, path: str, body: bytes | None) -> Any:
+        request = urllib.request.Request(self.env["PREFECT_API_URL"] + path, body, {"Content-Type": "application/json"})
+        for wait_s in (1, 2, 4, 8, 0):
+            try:
+                with urllib.request.urlopen(request, timeout=30) as reply:
+                    return json.load(reply)
+            except urllib.error.HTTPError as error:
+                # Its database is locked by somebody else's writing; Prefect's own clients ask again as well.
+                if error.code != 503 or not wait_s:
+                    raise
+                time.sleep(wait_s)
+        raise AssertionError("the last attempt answers or raises")
 
     def log_lines(self) -> list[str]:
         """What the latest flow run and its tasks logged."""

@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from pipeline import code as code_module
-from pipeline.code import code_hash
+from pipeline.code import code_hash, loaded
 from pipeline.errors import StoreError
 from pipeline.store import Entry, Store, stage_key, write_durably
 
@@ -187,3 +188,22 @@ def test_a_durable_write_replaces_whole(tmp_path: Path) -> None:
     write_durably(path, b"two")
     assert path.read_bytes() == b"two"
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+LOADS = """
+import builtins, time
+assert not hasattr(builtins, "_loads_here"), "another one is loading"
+builtins._loads_here = True
+time.sleep(0.1)
+del builtins._loads_here
+"""
+
+
+def test_stages_are_loaded_one_at_a_time_and_before_their_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"loads_alone_{n}" for n in range(4)]
+    for name in names:
+        (tmp_path / f"{name}.py").write_text(LOADS)
+    monkeypatch.syspath_prepend(tmp_path)
+    works = [loaded(name, lambda _, name=name: name in sys.modules) for name in names]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda work: work(tmp_path), works)) == [True] * 4

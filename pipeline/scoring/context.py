@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pipeline.code import loaded
 from pipeline.cost import measured_entry
 from pipeline.encoding import Encoders, Listener, silent
 from pipeline.errors import BuildError
@@ -44,7 +45,7 @@ class ScoringContext:
         self, stage: str, module: str, config: object, inputs: Sequence[str], work: Callable[[Path], Receipt]
     ) -> Entry:
         key = stage_key(stage, module, config, inputs)
-        return measured_entry(self.store, stage, key, work, inputs, rehearsal=self.rehearsal)
+        return measured_entry(self.store, stage, key, loaded(module, work), inputs, rehearsal=self.rehearsal)
 
     def told(self, *prefixes: str) -> list[str]:
         """Names and sha256 of the base's files under these prefixes, in name order."""
