@@ -8,7 +8,7 @@ READY := .venv/.ready
 # xdist's own, by the number of tests, leaves the few long ones to the end, where a worker waits for the other.
 PYTEST_ARGS ?= -n 2 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test lint bench soak up down clean
+.PHONY: demo test lint kernels bench soak up down clean
 .DEFAULT_GOAL := test
 
 demo: $(READY) ## the main job on bundled data, offline
@@ -16,7 +16,9 @@ demo: $(READY) ## the main job on bundled data, offline
 	@echo "Three records it removed, and why:"
 	@$(BIN)/m3e explain --build build/demo -n 3
 
-test: lint ## lint and all tests
+test: $(READY) ## lint and all tests
+	@# On two cores: types are checked while the kernels are compiled, which every process then finds compiled.
+	@$(MAKE) --no-print-directory -j 2 lint kernels
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
 lint: $(READY) ## style, types, import layers
@@ -24,6 +26,10 @@ lint: $(READY) ## style, types, import layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+kernels: $(READY) ## compiled once for all processes: the demo, built aside, runs them all
+	@aside=$$(mktemp -d) && trap 'rm -rf "$$aside"' EXIT && $(BIN)/m3e build demo --out "$$aside" --store "$$aside/store" > "$$aside/log" 2>&1 \
+	|| { cat "$$aside/log"; exit 1; }
 
 up: $(READY) ## Prefect here: server, pools, limits, deployments, worker; may be run again
 	@mkdir -p .m3e
