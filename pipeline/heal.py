@@ -22,6 +22,7 @@ from pipeline.errors import NetworkError
 #: Where Prefect's server is when nobody says otherwise; as in pyproject.toml.
 API = "http://127.0.0.1:4200/api"
 TIMEOUT_S = 30.0
+ATTEMPTS = 5
 PAGE = 200
 #: States in which a process should be there.
 UNDER_WAY = ["RUNNING", "CANCELLING"]
@@ -107,6 +108,10 @@ def is_here(told: Mapping[str, Any]) -> bool:
         return True
 
 
+class _Busy(NetworkError):
+    """The server's database is locked by another request (SQLite): asked again it answers."""
+
+
 class _Server:
     """Prefect's server, asked one thing at a time."""
 
@@ -147,13 +152,23 @@ class _Server:
         self._ask(f"/{kind}/{run}/set_state", {"state": state, "force": True})
 
     def _ask(self, path: str, body: Mapping[str, Any]) -> Any:
+        import stamina
+
+        for attempt in stamina.retry_context(_Busy, ATTEMPTS, timeout=None, wait_initial=0.5):
+            with attempt:
+                return self._ask_once(path, body)
+
+    def _ask_once(self, path: str, body: Mapping[str, Any]) -> Any:
         import httpx2
 
+        kind, cure = NetworkError, "start the server (make up), or name yours in PREFECT_API_URL"
         try:
             answer = self._client.post(self._api + path, json=dict(body))
             if answer.is_success:
                 return answer.json()
             why = f"Prefect's server answered {answer.status_code} to {path}"
+            if answer.status_code == httpx2.codes.SERVICE_UNAVAILABLE:
+                kind, cure = _Busy, "its database is busy: run again when there is less to do"
         except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
             why = f"Prefect's server does not answer ({type(error).__name__})"
-        raise NetworkError(self._api, why, "start the server (make up), or name yours in PREFECT_API_URL")
+        raise kind(self._api, why, cure)

@@ -51,3 +51,13 @@ def test_no_server_is_a_sentence() -> None:
     done = m3e("heal", "--api", "http://127.0.0.1:1/api")
     assert done.returncode == 1
     assert "Prefect's server does not answer" in done.stderr and "Cure: start the server" in done.stderr
+
+
+def test_a_busy_server_is_asked_again(httpserver: HTTPServer) -> None:
+    """As Prefect's answers while its SQLite file is locked."""
+    httpserver.expect_ordered_request("/api/flow_runs/filter").respond_with_data("", status=503)
+    httpserver.expect_ordered_request("/api/flow_runs/filter").respond_with_json([])
+    httpserver.expect_ordered_request("/api/task_runs/filter").respond_with_json([])
+    done = m3e("heal", "--api", httpserver.url_for("/api"))
+    assert done.returncode == 0, done.stderr
+    httpserver.check_assertions()
