@@ -31,7 +31,7 @@ kernels: $(READY) ## compiled once for all processes: the demo, built aside, run
 	@aside=$$(mktemp -d) && trap 'rm -rf "$$aside"' EXIT && $(BIN)/m3e build demo --out "$$aside" --store "$$aside/store" > "$$aside/log" 2>&1 \
 	|| { cat "$$aside/log"; exit 1; }
 
-up: $(READY) ## Prefect here: server, pools, limits, deployments, worker; may be run again
+up: $(READY) ## Prefect here: server, pools, limits, deployments, workers; may be run again
 	@mkdir -p .m3e
 	@# Not `--background`: such a server writes to a pipe that nobody reads any more, and dies of it.
 	@$(BIN)/prefect server status > /dev/null 2>&1 || \
@@ -42,13 +42,15 @@ up: $(READY) ## Prefect here: server, pools, limits, deployments, worker; may be
 	@$(BIN)/prefect concurrency-limit create download 4 > /dev/null && $(BIN)/prefect concurrency-limit create gpu 1 > /dev/null
 	@$(BIN)/prefect --no-prompt deploy --all > .m3e/deploy.log 2>&1 || { cat .m3e/deploy.log; exit 1; }
 	@# Without the alias plugin: a worker needs none, and a crashed run would make it log a harmless traceback.
-	@kill -0 $$(cat .m3e/worker.pid 2>/dev/null) 2>/dev/null || \
-	{ PREFECT_PLUGINS_ENABLED=false nohup $(BIN)/prefect worker start --pool m3e-local > .m3e/worker.log 2>&1 & echo $$! > .m3e/worker.pid; }
+	@for pool in m3e-local $$(command -v nvidia-smi > /dev/null && echo m3e-gpu); do \
+	kill -0 $$(cat .m3e/$$pool.pid 2>/dev/null) 2>/dev/null && continue; \
+	PREFECT_PLUGINS_ENABLED=false nohup $(BIN)/prefect worker start --pool $$pool > .m3e/$$pool.log 2>&1 & echo $$! > .m3e/$$pool.pid; done
+	@command -v nvidia-smi > /dev/null || echo "No GPU here: runs with scores wait for a worker beside one: prefect worker start --pool m3e-gpu"
 	@echo "Ready. Run: $(BIN)/prefect deployment run build-demo --watch    See: http://127.0.0.1:4200    Stop: make down"
 
 down: ## stop worker and server
 	@# The first TERM may be taken as an interrupt that a background job ignores; the second ends it.
-	-@for n in 1 2; do kill $$(cat .m3e/worker.pid 2>/dev/null) 2>/dev/null; sleep 1; done; rm -f .m3e/worker.pid
+	-@for n in 1 2; do kill $$(cat .m3e/m3e-*.pid 2>/dev/null) 2>/dev/null; sleep 1; done; rm -f .m3e/m3e-*.pid
 	-@kill $$(cat .m3e/server.pid 2>/dev/null) 2>/dev/null; rm -f .m3e/server.pid
 
 bench: $(READY) ## every measured claim, as ratios in one run
