@@ -50,7 +50,9 @@ def peak_bytes() -> int:
 
 def child_environment(*, one_thread: bool = True) -> dict[str, str]:
     """The environment of a started Python: with the limits, or as a user has it."""
-    plain = {name: value for name, value in os.environ.items() if name not in ONE_THREAD}
+    # Without the last, Python would compile every module of ours at every start.
+    unwanted = {*ONE_THREAD, "PYTHONDONTWRITEBYTECODE"}
+    plain = {name: value for name, value in os.environ.items() if name not in unwanted}
     return plain | ONE_THREAD if one_thread else plain
 
 

@@ -23,9 +23,8 @@ from pipeline.record import (
     EVIDENCE_SCHEMA,
     LABELLED_DATA_SCHEMA,
     LEDGER_SCHEMA,
-    ROW_GROUP_ROWS,
 )
-from pipeline.shards import ONE_FILE, ShardWriter, number_shards
+from pipeline.shards import ONE_FILE, ShardWriter, count_rows, number_shards, read_groups
 from pipeline.store import Receipt
 from pipeline.tombstones import struck, texts_struck
 
@@ -72,57 +71,49 @@ def assemble(
         ShardWriter(out, "ledger", LEDGER_SCHEMA, ONE_FILE) as ledger,
         ShardWriter(out, "evidence", EVIDENCE_SCHEMA, ONE_FILE) as evidence,
     ):
-        for shard, path in enumerate(given.text):
-            frame = _shard(given, shard, path)
+
+        def kept_of(frame: pl.DataFrame) -> pa.Table:
+            """The records of one row group that stay, everything about all of them told on the way."""
             evidence.write(_table(frame.rename({"keep": "kept"}), EVIDENCE_SCHEMA))
-            gone = frame.filter(~pl.col("keep"))
-            ledger.write(_table(gone, LEDGER_SCHEMA))
+            ledger.write(_table(frame.filter(~pl.col("keep")), LEDGER_SCHEMA))
             kept = frame.filter("keep").join(columns, on="sub_source", how="left", maintain_order="left")
             if negatives is not None:
                 kept = kept.drop("text_neg").join(negatives, on="record_id", how="left", maintain_order="left")
                 kept = kept.with_columns(pl.col("text_neg").fill_null(pl.lit([], pl.List(pl.String))))
-            data.write_shard(_groups(_table(kept, DATA_SCHEMA), frame["keep"]))
-            for licence, use, n in (
-                kept.group_by("licence_id", "commercial").len().sort("licence_id", "commercial").iter_rows()
-            ):
+            for licence, use, n in kept.group_by("licence_id", "commercial").len().iter_rows():
                 mix[f"{licence} ({use})"] = mix.get(f"{licence} ({use})", 0) + n
             _tally(kept, parts)
             personal.add("records", kept["text"], kept["text_pos"], kept["text_neg"])
+            return _table(kept, DATA_SCHEMA)
+
+        # Row groups are cut where those of the text are cut, so that no border moves when a record goes.
+        for shard in range(len(given.text)):
+            data.write_shard(kept_of(frame) for frame in _groups(given, shard))
     number_shards(data.paths)
     receipt: Receipt = {"kept": data.rows, "removed": ledger.rows, "licences": dict(sorted(mix.items()))}
     receipt |= {"sub_sources": dict(sorted(parts.items()))} | _labelled(given, columns, tombstones, out, personal)
     return receipt | {"personal": personal.told()}
 
 
-def _groups(kept: pa.Table, keep: pl.Series) -> Iterator[pa.Table]:
-    """The kept rows in row groups cut where those of the text are cut, so that no border moves when a record goes."""
-    start = 0
-    for at in range(0, keep.len(), ROW_GROUP_ROWS):
-        rows = int(keep.slice(at, ROW_GROUP_ROWS).sum())
-        yield kept.slice(start, rows)
-        start += rows
-
-
-def _shard(given: AssembleInput, shard: int, path: Path) -> pl.DataFrame:
-    """Text, decisions, groups and merged flags of one shard, side by side."""
-    frames = [
-        pl.read_parquet(path),
-        pl.read_parquet(given.decisions[shard]),
-        pl.read_parquet(given.classes[shard], columns=["class_id", "text_key", "pos_key", "text_group", "pos_group"]),
-        pl.DataFrame({"flags": _flags(given, shard)}),
-    ]
-    if len({frame.height for frame in frames}) > 1:
+def _groups(given: AssembleInput, shard: int) -> Iterator[pl.DataFrame]:
+    """Text, decisions, groups and merged flags of one shard side by side, a row group at a time."""
+    text, decisions, classes = given.text[shard], given.decisions[shard], given.classes[shard]
+    marks = [paths[shard] for paths in given.marks]
+    if len({count_rows([path]) for path in (text, decisions, classes, *marks)}) > 1:
         raise CountError(
-            given.corpus, f"marks and text of {path.name} differ in length", "remove the store and build again"
+            given.corpus, f"marks and text of {text.name} differ in length", "remove the store and build again"
         )
-    return pl.concat(frames, how="horizontal")
-
-
-def _flags(given: AssembleInput, shard: int) -> pl.Series:
-    lists = [
-        pl.read_parquet(paths[shard], columns=["flags"])["flags"].alias(str(i)) for i, paths in enumerate(given.marks)
-    ]
-    return pl.DataFrame(lists).select(flags=pl.concat_list(pl.all()).list.unique().list.sort())["flags"]
+    for tables in zip(
+        read_groups(text),
+        read_groups(decisions),
+        read_groups(classes, ["class_id", "text_key", "pos_key", "text_group", "pos_group"]),
+        *(read_groups(path, ["flags"]) for path in marks),
+        strict=True,
+    ):
+        frames = [pl.DataFrame(table) for table in tables]
+        flags = pl.DataFrame([frame["flags"].alias(str(i)) for i, frame in enumerate(frames[3:])])
+        merged = flags.select(flags=pl.concat_list(pl.all()).list.unique().list.sort())
+        yield pl.concat([*frames[:3], merged], how="horizontal")
 
 
 def _negatives(
@@ -137,29 +128,29 @@ def _negatives(
     parts: list[pl.DataFrame] = []
     for shard, path in enumerate(given.text):
         # A list column's statistics speak of its items: a shard whose lists are all empty holds no item.
-        text = pl.read_parquet(path, columns=["text_neg"])["text_neg"]
-        if not text.list.len().sum():
+        if not any(pl.DataFrame(table)["text_neg"].list.len().sum() for table in read_groups(path, ["text_neg"])):
             continue
-        frame = pl.concat(
-            [
-                pl.read_parquet(path, columns=["sub_source", "text_neg"]),
-                pl.read_parquet(given.decisions[shard], columns=["stage"]),
-                pl.read_parquet(given.classes[shard], columns=["class_id", "text_key"]),
-            ],
-            how="horizontal",
-        ).with_row_index("record_row")
-        singles = (
-            frame.filter(pl.col("stage").ne_missing("tombstone"))
-            .select("record_row", "text_neg", "class_id", "sub_source", "text_key")
-            .with_columns(neg=pl.int_ranges(pl.col("text_neg").list.len(), dtype=pl.UInt32))
-            .explode("text_neg", "neg")
-            .drop_nulls("text_neg")
-        )
         out = pl.read_parquet(given.negatives[shard], columns=["record_row", "neg"]) if given.negatives else None
-        if out is not None:
-            singles = singles.join(out.unique(), on=["record_row", "neg"], how="anti", maintain_order="left")
-        singles = singles.filter(~texts_struck(tombstones, singles["text_neg"]))
-        parts.append(singles.select("class_id", "sub_source", "text_key", "text_neg"))
+        row = 0
+        for tables in zip(
+            read_groups(path, ["sub_source", "text_neg"]),
+            read_groups(given.decisions[shard], ["stage"]),
+            read_groups(given.classes[shard], ["class_id", "text_key"]),
+            strict=True,
+        ):
+            frame = pl.concat([pl.DataFrame(table) for table in tables], how="horizontal")
+            singles = (
+                frame.with_row_index("record_row", row)
+                .filter(pl.col("stage").ne_missing("tombstone"))
+                .with_columns(neg=pl.int_ranges(pl.col("text_neg").list.len(), dtype=pl.UInt32))
+                .explode("text_neg", "neg")
+                .drop_nulls("text_neg")
+            )
+            if out is not None:
+                singles = singles.join(out.unique(), on=["record_row", "neg"], how="anti", maintain_order="left")
+            singles = singles.filter(~texts_struck(tombstones, singles["text_neg"]))
+            parts.append(singles.select("class_id", "sub_source", "text_key", "text_neg"))
+            row += frame.height
     if not parts:
         return None
     singles = pl.concat(parts)
@@ -204,13 +195,12 @@ def _labelled(
     parts: dict[str, int] = {}
     rows = 0
     with ShardWriter(folder, "labelled", LABELLED_DATA_SCHEMA, ONE_FILE) as writer:
-        for shard, path in enumerate(given.labelled):
-            frame = pl.read_parquet(path).join(columns, on="sub_source", how="left", maintain_order="left")
+        for frame, reasons in _labelled_groups(given):
+            frame = frame.join(columns, on="sub_source", how="left", maintain_order="left")
             rows += frame.height
             leaked = pl.lit(None, pl.String)
-            if given.labelled_marks:
-                frame = frame.with_columns(pl.read_parquet(given.labelled_marks[shard], columns=["reason"])["reason"])
-                leaked = pl.col("reason")
+            if reasons is not None:
+                frame, leaked = frame.with_columns(reason=reasons), pl.col("reason")
             dead = texts_struck(tombstones, frame["text"]) | texts_struck(tombstones, frame["other"])
             frame = frame.with_columns(
                 reason=pl.when(pl.lit(dead) | struck(tombstones, "record_id"))
@@ -232,6 +222,17 @@ def _labelled(
         "labelled_removed": dict(sorted(removed.items())),
     }
     return receipt | {"labelled_sub_sources": dict(sorted(parts.items()))}
+
+
+def _labelled_groups(given: AssembleInput) -> Iterator[tuple[pl.DataFrame, pl.Series | None]]:
+    """Labelled rows and, where they were compared with benchmarks, the reasons of their marks."""
+    for shard, path in enumerate(given.labelled):
+        if not given.labelled_marks:
+            yield from ((pl.DataFrame(table), None) for table in read_groups(path))
+            continue
+        marks = read_groups(given.labelled_marks[shard], ["reason"])
+        for table, of in zip(read_groups(path), marks, strict=True):
+            yield pl.DataFrame(table), pl.DataFrame(of)["reason"]
 
 
 def _tally(frame: pl.DataFrame, parts: dict[str, int]) -> None:

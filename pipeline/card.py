@@ -7,7 +7,7 @@ path of this machine.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -16,8 +16,9 @@ from typing import Any
 import jinja2
 
 from pipeline.ledger import STAGES, Funnel, Leak, masked_values, personal_rows, total
-from pipeline.licence import Evidence, Terms, UseClass
+from pipeline.licence import Evidence, UseClass
 from pipeline.manifest.corpus import Corpus
+from pipeline.release import parts_of
 from pipeline.rendering import environment
 from pipeline.views import LEAN, PUBLISHED_SCORED, Measured, View, dataset_info, views_of
 
@@ -140,13 +141,6 @@ def licence_mix(receipt: Mapping[str, Any], corpora: Iterable[str] | None = None
             if wanted is None or corpus in wanted:
                 mix[licence, use] = mix.get((licence, use), 0) + records
     return [Share(*key, n) for key, n in sorted(mix.items(), key=lambda kv: (-kv[1], kv[0])) if n]
-
-
-def parts_of(corpora: Iterable[Corpus]) -> Iterator[tuple[Corpus, str, Terms]]:
-    """Every corpus with its sub-sources and the terms of each; "" is the corpus as a whole."""
-    for corpus in corpora:
-        for sub_source in dict.fromkeys(part.sub_source for part in corpus.parts):
-            yield corpus, sub_source, corpus.licence.of(sub_source)
 
 
 #: Column -> its meaning, in the order of the table.

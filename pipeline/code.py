@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import hashlib
-import importlib
+import importlib.util
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 Made = TypeVar("Made")
 
@@ -19,6 +21,10 @@ Made = TypeVar("Made")
 _LOADING = threading.Lock()
 #: Python 3.11's parser counts its recursion per interpreter: two threads in it at once can end in a SystemError.
 _PARSING = threading.Lock()
+#: What is remembered of modules holds for this way of looking through them alone.
+_BY = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+#: Modules looked through that are not remembered on the disk yet.
+_NEW: set[str] = set()
 #: Modules that decide no byte of an output.
 NO_BYTES = ("pipeline", "pipeline.disk", "pipeline.errors", "pipeline.failpoints")
 
@@ -57,6 +63,9 @@ def modules_behind(module: str) -> dict[str, str]:
                 seen[name] = read.digest
                 package = _read_module(name.rpartition(".")[0])
                 todo += read.imports if package is None or package.hands_on else [*read.imports, package.name]
+        if _NEW:
+            _NEW.clear()
+            _remember(_memory())
     return seen
 
 
@@ -75,7 +84,18 @@ def _read_module(module: str) -> _Read | None:
     path = _source_of(module)
     if path is None:
         return None
-    tree = _parsed(path)
+    source, remembered = path.read_bytes(), _remembered(_memory())
+    told = hashlib.sha256(source).hexdigest()
+    if (known := remembered.get(module)) and known[0] == told:
+        return _Read(module, *known[1:])
+    read = _looked_through(module, source)
+    remembered[module] = [told, *read[1:]]
+    _NEW.add(module)
+    return read
+
+
+def _looked_through(module: str, source: bytes) -> _Read:
+    tree = _parsed(source)
     tree.body = [node for node in tree.body if not _for_type_checkers(node)]
     imports: list[str] = []
     for node in ast.walk(tree):
@@ -88,17 +108,41 @@ def _read_module(module: str) -> _Read | None:
     return _Read(module, digest, imports, all(_hands_on(node) for node in plain.body))
 
 
-def _parsed(path: Path) -> ast.Module:
+def _parsed(source: bytes) -> ast.Module:
     """Python counts the depth of a tree per process: another thread that parses as well upsets it, and only the clock helps.
 
     Source: https://github.com/python/cpython/issues/106905, SystemError "AST constructor recursion depth mismatch".
     """
-    for wait_s in (0.0, 0.01, 0.1, 1.0):
+    for wait_s in (0.0, 0.01, 0.1, 0.5, 1.0, 3.0):
         try:
-            return ast.parse(path.read_bytes())
+            return ast.parse(source)
         except SystemError:
             time.sleep(wait_s)
-    return ast.parse(path.read_bytes())
+    return ast.parse(source)
+
+
+def _memory() -> Path:
+    """Where it is kept what was found in modules: beside the modules that Python compiled, as that takes time as well."""
+    return Path(importlib.util.cache_from_source(str(Path(__file__)))).with_suffix(".json")
+
+
+@cache
+def _remembered(memory: Path) -> dict[str, list[Any]]:
+    """Module -> the sha256 of its source when it was looked through, and what `_Read` holds of it."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        told = json.loads(memory.read_bytes())
+        if told["by"] == _BY:
+            return dict(told["modules"])
+    return {}
+
+
+def _remember(memory: Path) -> None:
+    """Written for the next process; one that cannot be, or that another overwrites, costs that process its time."""
+    with suppress(OSError):
+        memory.parent.mkdir(exist_ok=True)
+        part = memory.with_suffix(f".{os.getpid()}.part")
+        part.write_text(json.dumps({"by": _BY, "modules": _remembered(memory)}), "utf-8")
+        part.replace(memory)
 
 
 def _for_type_checkers(node: ast.stmt) -> bool:

@@ -6,6 +6,7 @@ stay with an output that later builds find in the store, whoever carried out the
 
 from __future__ import annotations
 
+import ctypes
 import json
 import resource
 import sys
@@ -71,15 +72,25 @@ def memory() -> int:
         return most if sys.platform == "darwin" else most * 1024
 
 
+def give_back() -> None:
+    """Hand free memory back to the system: allocators keep what the largest batch of a step took, and steps add up."""
+    if arrow := sys.modules.get("pyarrow"):
+        arrow.default_memory_pool().release_unused()
+    with suppress(AttributeError, OSError):  # of glibc alone
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def measured_entry(
     store: Store, stage: str, key: str, work: Work, inputs: Sequence[str] = (), *, rehearsal: bool
 ) -> Entry:
-    """The entry of this key, as `Store.entry` gives it; what is made now gets its cost beside it."""
+    """The entry of this key, as `Store.entry` gives it; what is made now gets its cost beside it, and leaves no memory."""
     cost = Cost()
 
     def watched(out: Path) -> Receipt:
         with measuring(cost):
-            return work(out)
+            receipt = work(out)
+        give_back()
+        return receipt
 
     entry = store.entry(stage, key, watched, inputs, rehearsal=rehearsal)
     if cost.seconds:

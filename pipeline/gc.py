@@ -23,7 +23,7 @@ from pipeline.store import Store
 #: Folders of the store that hold no entries.
 OTHER = {"locks", "downloads", "hub", "manual"}
 #: Entries made of finished builds, beside the graph: they stay while all that they were made from does.
-VIEWS = {"profile", "release"}
+VIEWS = {"papers", "profile", "release"}
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pipeline.build import Outcome, build, count
 from pipeline.context import Context, context_of
@@ -19,12 +19,13 @@ from pipeline.manifest.recipe import Recipe
 from pipeline.receipt import write_build
 from pipeline.report.estimate import hold_disk
 from pipeline.report.opened import open_build
-from pipeline.report.plan import rehearsed_needs
 from pipeline.report.progress import steps_of
 from pipeline.runner import Runner
-from pipeline.scoring import Scored, score_build, scoring_context, write_scored
 from pipeline.spread import Spread
 from pipeline.store import Store
+
+if TYPE_CHECKING:
+    from pipeline.scoring import Scored
 
 
 class Listener(Protocol):
@@ -78,7 +79,7 @@ def make(
 
         def built(plain: Recipe) -> Made:
             context = context_of(catalog, plain, store, tuple(only), sample, frozen=frozen, against=against)
-            if doubt := hold_disk(context, out, lambda: rehearsed_needs(context)):
+            if doubt := hold_disk(context, out, lambda: _needed(context)):
                 warn(doubt)
             return _build(replace(context, spread=spread), out, running, tuple(only), strict=strict)
 
@@ -94,6 +95,9 @@ def make(
             )
         else:
             below = Made(base, changed=False)
+        # It loads polars, which a build of corpora with nothing to do does not wait for.
+        from pipeline.scoring import score_build, scoring_context, write_scored
+
         context = scoring_context(catalog, recipe, open_build(below.folder), store)
         corpora, encoders = len(context.corpora), len(context.encoders)
         searches = 1 if recipe.mine.pool == "all" else corpora
@@ -104,6 +108,12 @@ def make(
             told = costs.told()
         folder, changed = write_scored(scored, out, told)
         return Made(folder, changed, below.outcome, scored)
+
+
+def _needed(context: Context) -> Callable[[str, str], bool]:
+    from pipeline.report.plan import rehearsed_needs
+
+    return rehearsed_needs(context)
 
 
 def _build(context: Context, out: Path, running: Running, only: tuple[str, ...], *, strict: bool) -> Made:

@@ -9,11 +9,11 @@ from typing import Any
 
 from pipeline import __version__
 from pipeline.build import Outcome
-from pipeline.card import parts_of, render_attribution, render_card
 from pipeline.folder import readable_json, write_folder
 from pipeline.ledger import total
 from pipeline.manifest.corpus import Corpus
-from pipeline.release import told_terms
+from pipeline.papers import papers_of
+from pipeline.release import parts_of, told_terms
 from pipeline.report.opened import Build, page_of
 from pipeline.report.profile import Profiles, all_leaks, profile_of
 from pipeline.source import Fetched
@@ -60,7 +60,10 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], costs: list[
         "benchmarks": {name: [vars(leak) for leak in of] for name, of in leaks.items()},
     }
     told = _receipt(outcome, only, profiles)
-    papers = {"funnel.json": readable_json(funnel), **_papers(outcome, told, profiles)}
+    corpora = [c for c in context.corpora if c.name in outcome.funnels]
+    made = [outcome.entries["assemble", c.name].key for c in corpora]
+    rendered = papers_of(context.store, made, corpora, told, list(outcome.funnels.values()), leaks["all"])
+    papers = {"funnel.json": readable_json(funnel), **rendered}
     changed = write_folder(target, context.store.root / "locks", _links(outcome), papers, told, _run(outcome, costs))
     if changed or not page_of(target).is_file():
         from pipeline.report.page import write_page
@@ -88,17 +91,6 @@ def _links(outcome: Outcome) -> dict[str, tuple[Path, dict[str, Any]]]:
     edges = outcome.entries["dedupe", "all"]
     links["evidence/edges.parquet"] = (edges.path / "edges.parquet", dict(edges.files["edges.parquet"]))
     return links
-
-
-def _papers(outcome: Outcome, receipt: dict[str, Any], profiles: Profiles) -> dict[str, bytes]:
-    """What people read: the card, the attributions."""
-    funnels = list(outcome.funnels.values())
-    corpora = [c for c in outcome.context.corpora if c.name in outcome.funnels]
-    card = render_card(corpora, receipt, funnels, leaks=all_leaks(profiles))
-    return {
-        "README.md": card.encode(),
-        "ATTRIBUTION.md": render_attribution(corpora).encode(),
-    }
 
 
 def _receipt(outcome: Outcome, only: tuple[str, ...], profiles: Profiles) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from pipeline.errors import LicenceError
 from pipeline.licence import Terms, UseClass
+from pipeline.manifest.corpus import Corpus
 
 Part = tuple[str, str]
 #: The licence of rows whose negatives are under other licences than their pair.
@@ -78,6 +79,13 @@ class Release:
 
     classes: list[LicenceClass]
     held_back: dict[Part, dict[str, int]]
+
+
+def parts_of(corpora: Iterable[Corpus]) -> Iterator[tuple[Corpus, str, Terms]]:
+    """Every corpus with its sub-sources and the terms of each; "" is the corpus as a whole."""
+    for corpus in corpora:
+        for sub_source in dict.fromkeys(part.sub_source for part in corpus.parts):
+            yield corpus, sub_source, corpus.licence.of(sub_source)
 
 
 def told_terms(terms: Terms, records: int, labelled: int) -> dict[str, Any]:

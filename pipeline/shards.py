@@ -29,7 +29,7 @@ REPETITIVE = (
 
 def write_parquet(path: Path, table: pa.Table) -> None:
     """Write one whole table; the same table always gives the same bytes."""
-    with _writer(path, table.schema) as writer:
+    with group_writer(path, table.schema) as writer:
         writer.write_table(table, row_group_size=ROW_GROUP_ROWS)
 
 
@@ -45,6 +45,29 @@ def read_shards(paths: Sequence[Path], columns: Sequence[str] | None = None) -> 
         yield pq.read_table(
             path, columns=None if columns is None else list(columns), memory_map=True, use_threads=False
         )
+
+
+def read_groups(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """Tables of ROW_GROUP_ROWS rows, the last of what is left, so that positional files are read side by side.
+
+    Of an empty file one empty table. Read, not mapped: mapped pages count as held memory until the kernel takes them.
+    """
+    with pq.ParquetFile(path) as file:
+        schema = pa.schema([field for field in file.schema_arrow if columns is None or field.name in columns])
+        held: list[pa.RecordBatch] = []
+        room = ROW_GROUP_ROWS
+        for batch in file.iter_batches(ROW_GROUP_ROWS, columns=schema.names, use_threads=False):
+            held.append(batch.slice(0, room))
+            if batch.num_rows > room:
+                yield pa.Table.from_batches(held, schema)
+                held, room = [batch.slice(room)], ROW_GROUP_ROWS + room
+            room -= batch.num_rows
+    yield pa.Table.from_batches(held, schema)
+
+
+def count_rows(paths: Iterable[Path]) -> int:
+    """Rows of all these files, by their footers."""
+    return sum(pq.read_metadata(path).num_rows for path in paths)
 
 
 class ShardWriter:
@@ -131,10 +154,11 @@ class ShardWriter:
             self._writer.close()
         path = self.folder / shard_name(self.kind, len(self.paths))
         self.paths.append(path)
-        self._writer, self._in_shard = _writer(path, self.schema), 0
+        self._writer, self._in_shard = group_writer(path, self.schema), 0
 
 
-def _writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+def group_writer(path: Path, schema: pa.Schema) -> pq.ParquetWriter:
+    """A file to be written row group by row group: tables of ROW_GROUP_ROWS rows give what `write_parquet` makes of all."""
     return pq.ParquetWriter(
         path,
         schema,

@@ -13,6 +13,7 @@ import hashlib
 import importlib.metadata
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -71,7 +72,14 @@ def canonical_json(value: object) -> bytes:
 
 @cache
 def library_versions() -> dict[str, str]:
-    return {name: importlib.metadata.version(name) for name in BYTE_DECIDING}
+    return {name: _version(name) for name in BYTE_DECIDING}
+
+
+def _version(name: str) -> str:
+    """As `importlib.metadata.version`, which parses all of a library's description, for a tenth of the time."""
+    head = importlib.metadata.distribution(name).read_text("METADATA") or ""
+    found = re.search(r"^Version: *(\S+)$", head.partition("\n\n")[0], re.MULTILINE)
+    return found[1] if found else importlib.metadata.version(name)
 
 
 class Store:

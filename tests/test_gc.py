@@ -51,7 +51,7 @@ def test_what_builds_use_stays_and_the_next_build_finds_it(manifests: Path, tmp_
     run(manifests, tmp_path)
     found = survey(store)
     # Of "one" the same rows are kept, so its data is the same; the entry that made it is another one.
-    assert kinds(found) == {"quality": 2, "resolve": 1, "assemble": 2, "profile": 2}
+    assert kinds(found) == {"quality": 2, "resolve": 1, "assemble": 2, "profile": 2, "papers": 1}
     gone = [item.path for item in found.unused]
     listed = [file for path in gone for file in path.rglob("*") if file.is_file()]
     assert found.bytes == sum(file.stat().st_size for file in listed)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.record import ROW_GROUP_ROWS
-from pipeline.shards import ShardWriter, read_shards, write_parquet
+from pipeline.shards import ShardWriter, group_writer, read_groups, read_shards, write_parquet
 
 SCHEMA = pa.schema([pa.field("n", pa.int64()), pa.field("s", pa.string())])
 
@@ -41,6 +42,21 @@ def test_the_bytes_do_not_depend_on_the_cuts(rows: int, cuts: list[int], shard_r
         back = pa.concat_tables(read_shards(sorted(Path(second).iterdir())))
         assert back.to_pydict() == whole.to_pydict()
         assert all(pq.read_metadata(p).num_rows <= shard_rows for p in Path(second).iterdir())
+
+
+def test_groups_are_read_and_written_as_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.shards.ROW_GROUP_ROWS", 7)
+    for rows in (0, 6, 7, 8, 21, 30):
+        for cut in (1, 5, 7, 100):
+            pq.write_table(table(rows), tmp_path / "cut.parquet", row_group_size=cut)
+            groups = list(read_groups(tmp_path / "cut.parquet", ["s"]))
+            assert [g.num_rows for g in groups] == [7] * (rows // 7) + ([rows % 7] if rows % 7 or not rows else [])
+            assert pa.concat_tables(groups).equals(table(rows).select(["s"]))
+        with group_writer(tmp_path / "one.parquet", SCHEMA) as file:
+            for group in read_groups(tmp_path / "cut.parquet"):
+                file.write_table(group)
+        write_parquet(tmp_path / "two.parquet", table(rows))
+        assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
 
 
 def test_row_groups_have_a_fixed_size(tmp_path: Path) -> None:

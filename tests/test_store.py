@@ -136,6 +136,36 @@ def test_the_key_follows_code_but_not_comments(tmp_path: Path, monkeypatch: pyte
     code_module._read_module.cache_clear()
 
 
+def test_a_module_is_looked_through_once_for_each_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "pipeline"
+    package.mkdir()
+    monkeypatch.setattr(code_module, "__file__", str(package / "code.py"))
+    looked: list[str] = []
+    plain = code_module._looked_through
+
+    def noted(module: str, source: bytes) -> object:
+        looked.append(module)
+        return plain(module, source)
+
+    monkeypatch.setattr(code_module, "_looked_through", noted)
+
+    def hashed(stage: str) -> str:
+        """As a new process finds it."""
+        (package / "stage.py").write_text(stage)
+        for known in (code_hash, code_module._read_module, code_module._remembered):
+            known.cache_clear()
+        return code_hash("pipeline.stage")
+
+    first = hashed("x = 1\n")
+    assert hashed("x = 1\n") == first and looked == ["pipeline.stage"]
+    second = hashed("x = 2\n")
+    assert second != first and len(looked) == 2
+    code_module._memory().write_text("{")  # half-written: as if there were none
+    assert hashed("x = 2\n") == second and len(looked) == 3
+    for known in (code_hash, code_module._read_module, code_module._remembered):
+        known.cache_clear()
+
+
 def test_a_neighbour_is_no_reason_to_make_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     room = tmp_path / "pipeline" / "room"
     room.mkdir(parents=True)

@@ -45,7 +45,7 @@ with contextlib.suppress(ImportError):
 #: Every stage whose output lies in the store, in the order in which one worker comes to them.
 STAGES = (
     *("fetch", "index", "convert", "quality", "protect", "decontaminate", "pool", "encode", "consistency", "dedupe"),
-    *("resolve", "assemble", "profile", "mine", "score"),
+    *("resolve", "assemble", "profile", "papers", "mine", "score"),
 )
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["tests.whole_build"])

@@ -1,4 +1,4 @@
-"""The sides of a shard's records as distinct keys: every key is compared once, however many records hold it."""
+"""The sides of records as distinct keys: every key is compared once, however many records hold it."""
 
 from __future__ import annotations
 
@@ -33,6 +33,6 @@ def hits(numbers: pl.Series, matched: pl.DataFrame) -> pl.DataFrame:
 
 
 def negatives(lists: pl.Series) -> pl.DataFrame:
-    """`row`, `neg`, `text`: every shipped negative of a shard, `neg` its place within the record's list."""
+    """`row`, `neg`, `text`: every shipped negative of these records, `neg` its place within the record's list."""
     frame = pl.DataFrame({"text": lists}).with_row_index("row").filter(pl.col("text").list.len() > 0)
     return frame.with_columns(neg=pl.int_ranges(pl.col("text").list.len(), dtype=pl.UInt32)).explode("text", "neg")

@@ -1,9 +1,9 @@
-"""The stage: shard by shard from texts to marks."""
+"""The stage: from texts to marks, one row group at a time."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from pipeline.manifest.settings import DecontaminateConfig
 from pipeline.minhash import Keys
 from pipeline.normalize import match_key
 from pipeline.record import MARK_SCHEMA, shard_name
-from pipeline.shards import write_parquet
+from pipeline.shards import group_writer, read_groups, write_parquet
 from pipeline.store import Receipt
 
 Bools = npt.NDArray[np.bool_]
@@ -60,20 +60,21 @@ def decontaminate(
     records, rows = _Tally(), _Tally()
     contaminated: Counter[str] = Counter()
     for position, path in enumerate(shards):
-        frame = pl.read_parquet(path, columns=["text", "text_pos", "text_neg"])
-        verdicts = comparison.judge(frame["text"], frame["text_pos"], frame["text_neg"])
-        marks = verdicts.marks(frame.height, config)
-        out_of_here = verdicts.negatives if config.policy == "drop" else verdicts.negatives.clear()
-        write_parquet(out / shard_name("marks", position), marks.to_arrow().cast(MARK_SCHEMA))
-        write_parquet(out / shard_name("negatives", position), out_of_here.to_arrow().cast(NEGATIVES_SCHEMA))
-        records.add(marks, verdicts)
-        contaminated.update(verdicts.negatives["task"].to_list())
+        out_of_here = [NEGATIVES_SCHEMA.empty_table()]
+        with group_writer(out / shard_name("marks", position), MARK_SCHEMA) as file:
+            for start, marks, verdicts in comparison.groups(path, ("text", "text_pos", "text_neg")):
+                file.write_table(marks.to_arrow().cast(MARK_SCHEMA))
+                records.add(marks, verdicts)
+                contaminated.update(verdicts.negatives["task"].to_list())
+                if config.policy == "drop":
+                    named = verdicts.negatives.with_columns(pl.col("record_row") + start)
+                    out_of_here.append(named.to_arrow().cast(NEGATIVES_SCHEMA))
+        write_parquet(out / shard_name("negatives", position), pa.concat_tables(out_of_here))
     for position, path in enumerate(labelled):
-        frame = pl.read_parquet(path, columns=["text", "other"])
-        verdicts = comparison.judge(frame["text"], frame["other"], None)
-        marks = verdicts.marks(frame.height, config)
-        write_parquet(out / shard_name("labelled-marks", position), marks.to_arrow().cast(MARK_SCHEMA))
-        rows.add(marks, verdicts)
+        with group_writer(out / shard_name("labelled-marks", position), MARK_SCHEMA) as file:
+            for _, marks, verdicts in comparison.groups(path, ("text", "other")):
+                file.write_table(marks.to_arrow().cast(MARK_SCHEMA))
+                rows.add(marks, verdicts)
     return {
         "tasks": comparison.protected.tasks,
         **records.receipt(),
@@ -96,8 +97,16 @@ class _Comparison:
         self.instruction_data = instruction_data
         self.is_code = ("text" in code_sides, "text_pos" in code_sides)
 
-    def judge(self, first: pl.Series, second: pl.Series, shipped: pl.Series | None) -> Verdicts:
-        """Verdicts over the rows of one shard: its two sides and, of records, the lists of negatives."""
+    def groups(self, path: Path, columns: Sequence[str]) -> Iterator[tuple[int, pl.DataFrame, Verdicts]]:
+        """Of every row group of a shard its first row, its marks and the verdicts they come from."""
+        start = 0
+        for table in read_groups(path, columns):
+            verdicts = self._judge(*pl.DataFrame(table).get_columns())
+            yield start, verdicts.marks(table.num_rows, self.config), verdicts
+            start += table.num_rows
+
+    def _judge(self, first: pl.Series, second: pl.Series, shipped: pl.Series | None = None) -> Verdicts:
+        """Verdicts over the rows of one row group: its two sides and, of records, the lists of negatives."""
         # Benchmarks do not say which of their texts are code, so code is keyed like their texts, not as code.
         keys = [match_key(first), match_key(second)]
         places = negatives(pl.Series([], dtype=pl.List(pl.String)) if shipped is None else shipped)

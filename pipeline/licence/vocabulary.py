@@ -1,6 +1,7 @@
 """The licence ids that manifests may use, and what a block may claim under each.
 
-Ids are SPDX's, or `LicenseRef-*` for terms without one; expressions are read by license-expression.
+Ids are SPDX's, or `LicenseRef-*` for terms without one; expressions are read by license-expression. It takes a tenth of a
+second to learn two thousand licences, so it is asked only about what is not simply an id of the vocabulary.
 """
 
 from __future__ import annotations
@@ -8,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 from functools import cache
-from typing import Any
-
-from license_expression import AND, OR, ExpressionError, ExpressionParseError, Licensing, get_spdx_licensing
+from typing import TYPE_CHECKING, Any
 
 from pipeline.licence.terms import Strict, Terms, UseClass, strictest
+
+if TYPE_CHECKING:
+    from license_expression import Licensing
 
 Key = tuple[str | int, ...]
 NO_ID = "NOASSERTION"
@@ -66,6 +68,10 @@ def id_faults(vocabulary: Vocabulary) -> Iterator[tuple[Key, str]]:
 
 
 def _expression_faults(told: str, vocabulary: Vocabulary) -> Iterator[str]:
+    if told in vocabulary.licences:
+        return
+    from license_expression import ExpressionError, ExpressionParseError
+
     try:
         parsed = _spdx().parse(told)
     except (ExpressionError, ExpressionParseError) as error:
@@ -81,15 +87,12 @@ def _expression_faults(told: str, vocabulary: Vocabulary) -> Iterator[str]:
             yield f"{licence_id} is not in {FILE}; add it there"
         else:
             yield f"{licence_id} is no SPDX id{_near(licence_id, vocabulary.licences)}"
-    if (written := parsed.render()) != told and all(i in vocabulary.licences for i in _ids(told)):
+    if (written := parsed.render()) != told and all(i in vocabulary.licences for i in _spdx().license_keys(told)):
         yield f"write it {written}"
 
 
 def _duty_faults(terms: Terms, vocabulary: Vocabulary) -> Iterator[tuple[Key, str]]:
-    try:
-        entries = [vocabulary.licences[i] for i in _ids(terms.spdx) if i in vocabulary.licences]
-    except (ExpressionError, ExpressionParseError):
-        return
+    entries = [vocabulary.licences[i] for i in _ids(terms.spdx, vocabulary) if i in vocabulary.licences]
     if any(e.share_alike for e in entries) and not terms.share_alike and not terms.conflict:
         yield ("share_alike",), f"{terms.spdx} is a share-alike licence; write share_alike: true"
     claims = UseClass.ALLOWED in (terms.commercial, terms.redistribute)
@@ -99,6 +102,9 @@ def _duty_faults(terms: Terms, vocabulary: Vocabulary) -> Iterator[tuple[Key, st
 
 def _freest(told: str, use: str, vocabulary: Vocabulary) -> UseClass:
     """The freest class that an expression without faults leaves room for."""
+    if told in vocabulary.licences:
+        return UseClass(getattr(vocabulary.licences[told], use))
+    from license_expression import AND, OR
 
     def of(node: Any) -> UseClass:
         if isinstance(node, OR):
@@ -113,20 +119,30 @@ def _freest(told: str, use: str, vocabulary: Vocabulary) -> UseClass:
     return of(_spdx().parse(told))
 
 
-def _ids(told: str) -> list[str]:
-    found: list[str] = _spdx().license_keys(told)
-    return found
+def _ids(told: str, vocabulary: Vocabulary) -> list[str]:
+    """The ids of an expression; none of one that cannot be read."""
+    if told in vocabulary.licences:
+        return [told]
+    from license_expression import ExpressionError, ExpressionParseError
+
+    try:
+        return list(_spdx().license_keys(told))
+    except (ExpressionError, ExpressionParseError):
+        return []
 
 
 @cache
 def _spdx() -> Licensing:
-    # Read from a list of two thousand licences each time it is asked for.
+    from license_expression import get_spdx_licensing
+
     return get_spdx_licensing()
 
 
 @cache
 def _spdx_ids() -> frozenset[str]:
-    return frozenset(_spdx().known_symbols)
+    from license_expression import get_license_index
+
+    return frozenset(entry["spdx_license_key"] for entry in get_license_index() if entry.get("spdx_license_key"))
 
 
 def _near(licence_id: str, known: Any) -> str:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
+from ruamel.yaml.cyaml import CParser  # type: ignore[attr-defined]
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
@@ -38,7 +39,7 @@ _SCALARS: list[tuple[re.Pattern[str], Any]] = [
     (re.compile(r"[-+]?[0-9][0-9_]*"), lambda s: int(s.replace("_", ""))),
     (re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"), float),
 ]
-#: What the parser gives values written plainly; any other tag was written by hand.
+#: Tags that may be written out: they say nothing that the value does not.
 _TAGS = {"str", "int", "float", "bool", "null", "timestamp", "value", "merge", "map", "seq", ""}
 
 
@@ -64,6 +65,19 @@ class Document:
         return Problem(self.file, line, column, ".".join(map(str, key)), message)
 
 
+class _Composer(CParser):  # type: ignore[misc]
+    """The tree as the C parser builds it, with no tag but those written by hand: `_scalar` says what a plain value is."""
+
+    def resolve(self, *_: object) -> str:
+        return ""
+
+    def descend_resolver(self, *_: object) -> None:
+        pass
+
+    def ascend_resolver(self) -> None:
+        pass
+
+
 def load(path: Path, shown: str) -> Document:
     """Read one manifest; `shown` is the file name that messages use. Never raises on bad content."""
     document = Document(shown, None, {(): (1, 1)}, [])
@@ -72,7 +86,7 @@ def load(path: Path, shown: str) -> Document:
         if len(raw) > MAX_BYTES:
             raise ValueError(f"{len(raw):,} bytes; a manifest has at most {MAX_BYTES:,}")
         text = raw.decode("utf-8")
-        node = None if _is_too_deep(text, document) else YAML(typ="safe", pure=False).compose(text)
+        node = None if _is_too_deep(text, document) else _Composer(text).get_single_node()
     except UnicodeDecodeError as error:
         document.problems.append(document.problem((), f"not UTF-8 (byte {error.start}); save the file as UTF-8"))
     except MarkedYAMLError as error:

@@ -6,7 +6,7 @@ it, in the order of `RULES`; its `flags` are all flagging rules that do.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipeline.manifest.settings import QualityConfig
 from pipeline.normalize import match_key
 from pipeline.quality.corpus_rules import CorpusCounts
 from pipeline.quality.rules import SIDES, row_rules
-from pipeline.record import MARK_SCHEMA, ROW_GROUP_ROWS, shard_name
-from pipeline.shards import write_parquet
+from pipeline.record import MARK_SCHEMA, shard_name
+from pipeline.shards import count_rows, read_groups, write_parquet
 
 #: The rules in order of precedence; their names are those of `QualityConfig`'s actions.
 RULES = (
@@ -53,19 +52,19 @@ def quality(
     """
     dropping = [rule for rule in RULES if getattr(config, rule) == "drop"]
     flagging = [rule for rule in RULES if getattr(config, rule) == "flag"]
-    counts = CorpusCounts(config)
+    shard_rows = [count_rows([shard]) for shard in shards]
+    packed = np.empty(sum(shard_rows), np.uint32)
     counting = config.template_opening != "off" or config.hub_positive != "off"
-    details: list[npt.NDArray[np.uint32]] = []
-    shard_rows = []
+    counts = CorpusCounts(config, len(packed) if counting else 0)
+    start = 0
     for shard in shards:
-        before = sum(map(len, details))
-        for batch in _batches(shard):
+        for group in read_groups(shard, SIDES):
+            batch = pl.DataFrame(group)
             keys = {side: match_key(batch[side], code=side in code_sides) for side in SIDES}
-            details.append(_packed(row_rules(batch, keys, config, code_sides), batch.height))
+            packed[start : start + batch.height] = _packed(row_rules(batch, keys, config, code_sides), batch.height)
+            start += batch.height
             if counting:
                 counts.add(keys["text"], keys["text_pos"])
-        shard_rows.append(sum(map(len, details)) - before)
-    packed = np.concatenate(details) if details else np.zeros(0, np.uint32)
     if config.template_opening != "off":
         packed |= counts.shared_openings().astype(np.uint32) * _bits("template_opening", "text")
     if config.hub_positive != "off":
@@ -75,19 +74,19 @@ def quality(
     for index, rows in enumerate(shard_rows):
         write_parquet(out / shard_name("marks", index), _marks(packed[start : start + rows], dropping, flagging))
         start += rows
-    hit = {rule: (packed >> np.uint32(2 * RULES.index(rule))) & np.uint32(3) != 0 for rule in RULES}
     left = np.ones(len(packed), np.bool_)
     dropped = {}
     for rule in dropping:
-        dropped[rule] = int((hit[rule] & left).sum())
-        left &= ~hit[rule]
-    return {"records": len(packed), "dropped": dropped, "flagged": {rule: int(hit[rule].sum()) for rule in flagging}}
+        hit = _hit(packed, rule)
+        dropped[rule] = int((hit & left).sum())
+        left &= ~hit
+    flagged = {rule: int(_hit(packed, rule).sum()) for rule in flagging}
+    return {"records": len(packed), "dropped": dropped, "flagged": flagged}
 
 
-def _batches(shard: Path) -> Iterator[pl.DataFrame]:
-    with pq.ParquetFile(shard) as file:
-        for batch in file.iter_batches(batch_size=ROW_GROUP_ROWS, columns=list(SIDES), use_threads=False):
-            yield pl.DataFrame(pa.Table.from_batches([batch]))
+def _hit(packed: npt.NDArray[np.uint32], rule: str) -> npt.NDArray[np.bool_]:
+    hit: npt.NDArray[np.bool_] = packed & np.uint32(3 << (2 * RULES.index(rule))) != 0
+    return hit
 
 
 def _bits(rule: str, detail: str) -> np.uint32:

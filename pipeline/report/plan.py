@@ -10,13 +10,13 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.build import Outcome, build
-from pipeline.card import parts_of
 from pipeline.context import Context, context_of
 from pipeline.errors import CurationError
 from pipeline.manifest.catalog import Catalog
 from pipeline.manifest.corpus import Corpus
 from pipeline.manifest.recipe import Recipe
 from pipeline.receipt import folder_name
+from pipeline.release import parts_of
 from pipeline.report.estimate import (
     CANDIDATES,
     DATA,

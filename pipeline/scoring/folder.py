@@ -7,8 +7,8 @@ import importlib.metadata
 from pathlib import Path
 from typing import Any
 
-from pipeline.card import render_attribution, render_card
 from pipeline.folder import readable_json, write_folder
+from pipeline.papers import papers_of
 from pipeline.receipt import folder_name, versions
 from pipeline.report.opened import Build, page_of
 from pipeline.report.profile import Profiles, all_leaks, profile_from
@@ -46,7 +46,9 @@ def write_scored(scored: Scored, out: Path, costs: list[dict[str, Any]]) -> tupl
         for c in context.corpora
     }
     profiles = _profiles(scored)
-    papers = mined | _papers(scored, told, profiles)
+    made = [scored.entries["score", c.name].key for c in context.corpora]
+    rendered = papers_of(context.store, made, context.listed, told, context.base.funnels, all_leaks(profiles))
+    papers = mined | rendered
     run = {"steps": costs, "text": context.base.run.get("text", {})}
     changed = write_folder(target, context.store.root / "locks", _links(scored), papers, told, run)
     if changed or not page_of(target).is_file():
@@ -129,13 +131,4 @@ def _profiles(scored: Scored) -> Profiles:
             context.paths(f"evidence/{c.name}.parquet"),
         )
         for c in context.listed
-    }
-
-
-def _papers(scored: Scored, receipt: dict[str, Any], profiles: Profiles) -> dict[str, bytes]:
-    base, corpora = scored.context.base, list(scored.context.listed)
-    card = render_card(corpora, receipt, base.funnels, leaks=all_leaks(profiles))
-    return {
-        "README.md": card.encode(),
-        "ATTRIBUTION.md": render_attribution(corpora).encode(),
     }
