@@ -34,3 +34,13 @@ def products(left: Any, right: Any) -> Any:
     if left.device.type == "cuda":
         return torch.mm(left, right.T, out_dtype=torch.float32)
     return left.float() @ right.float().T
+
+
+def pair_products(left: Any, right: Any) -> Any:
+    """float32 [n, w]: float16 row i of `left` [n, d] with each of its own rows, `right[i]` of [n, w, d]."""
+    import torch
+
+    one = left[:, :, None]
+    if left.device.type == "cuda":
+        return torch.bmm(right, one, out_dtype=torch.float32)[:, :, 0]
+    return torch.bmm(right.float(), one.float())[:, :, 0]
