@@ -78,7 +78,13 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
     device = data.draw(st.sampled_from([None, "cpu"])) if TORCH else None
     by_tiles = device is not None and data.draw(st.booleans())
     if data.draw(st.booleans()):
-        second = (unit(draw.standard_normal((n, 6))), unit(draw.standard_normal((m, 6))), draw.uniform(-0.2, 0.8, n))
+        view = [unit(draw.standard_normal((k, 6))) for k in (n, m)]
+        most = draw.uniform(-0.2, 0.8, n)
+        if m and data.draw(st.booleans()):
+            # As near to a limit as a cosine can be.
+            cosines = (view[0].astype(np.float64) @ view[1].astype(np.float64).T).astype(np.float32)
+            most = cosines[np.arange(n), draw.integers(0, m, n)] - draw.choice([0, 1e-9], n)
+        second = (*view, most)
         vetoes = [Veto(side(second[0], hold=False), side(second[1], hold=True, device=device), second[2])]
     hold = data.draw(st.booleans())
     counts = [len(x) for x in limits]

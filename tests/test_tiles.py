@@ -39,9 +39,11 @@ def test_nothing_better_is_left_out(data: st.DataObject) -> None:
     bars, reach = [], None
     if data.draw(st.booleans()):
         view = [unit(draw.standard_normal((k, 5))) for k in (m, n)]
-        limits = draw.uniform(-0.3, 0.9, n).astype(np.float32)
-        free &= (view[1].astype(float) @ view[0].astype(float).T) <= limits[:, None]
-        bars = [tiles.Bar(*map(torch.from_numpy, (*view, limits)))]
+        second = (view[1].astype(float) @ view[0].astype(float).T).astype(np.float32)
+        # A cosine that some row has, and the least that is lower.
+        limits = second[np.arange(n), draw.integers(0, m, n)] - draw.choice([0, 1e-9], n)
+        free &= second <= limits[:, None]
+        bars = [tiles.Bar(*map(torch.from_numpy, (*view, limits)), 4 * 13 * 2.0**-24)]
     if data.draw(st.booleans()):
         reach = draw.uniform(-0.5, 1, n).astype(np.float32)
     truth = q.astype(float) @ c.astype(float).T
@@ -119,7 +121,7 @@ def test_few_rows_or_rows_elsewhere_take_the_plain_way(sides) -> None:
     few = nearest.Nearest(Rows(c[:2_000]), np.arange(2_000), 32, "cpu", tops=plain_tops)
     elsewhere = nearest.Nearest(Rows(c), np.arange(len(c)), 32, "cpu", resident=False, tops=plain_tops)
     both = nearest.Nearest(Rows(c), np.arange(len(c)), 32, "cpu", tops=plain_tops)
-    bar = nearest.Barred(elsewhere, q.astype(np.float32), np.full(len(q), 2, np.float32))
+    bar = nearest.Barred(elsewhere, q.astype(np.float32), np.full(len(q), 2.0), 0.0)
     for rows, barred in ((few, ()), (elsewhere, ()), (both, (bar,))):
         found = rows.best(q.astype(np.float32), 8, np.zeros(61, np.int64), none, barred)
         truth = q.astype(np.float64) @ c[: len(rows)].astype(np.float64).T

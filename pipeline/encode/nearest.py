@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.encode import tiles
-from pipeline.encode.tensors import Rows, products, put
+from pipeline.encode.tensors import Rows, exceeding, products, put
 
 Matrix = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
@@ -45,17 +45,19 @@ class Best(NamedTuple):
 
 
 class Barred(NamedTuple):
-    """Another view's rows and queries, and the score above which it bars a row."""
+    """Another view's rows and queries, the exact cosine (float64 [n]) above which it bars a row, and how far a float32
+    product may lie from the truth."""
 
     rows: Nearest
     queries: Matrix
-    limits: Scores
+    limits: npt.NDArray[np.float64]
+    error: float
 
-    def on(self, device: str) -> tuple[Any, Any]:
-        """The queries as float16, and the limits."""
+    def on(self, device: str) -> tuple[Any, Any, float]:
+        """The queries as float16, the limits, and the error."""
         import torch
 
-        return _half(self.queries, device), torch.from_numpy(self.limits).to(device)
+        return _half(self.queries, device), torch.from_numpy(self.limits).to(device), self.error
 
 
 class _Asked(NamedTuple):
@@ -77,7 +79,7 @@ class _Asked(NamedTuple):
             self.size,
             np.concatenate([np.zeros(1, np.int64), np.cumsum(banned[rows])]),
             self.items[np.repeat(taken, banned)],
-            [Barred(one.rows, one.queries[rows], one.limits[rows]) for one in self.barred],
+            [Barred(one.rows, one.queries[rows], one.limits[rows], one.error) for one in self.barred],
             None if self.reach is None else self.reach[rows],
         )
 
@@ -183,8 +185,11 @@ class Nearest:
             lo, hi = np.searchsorted(places, [first, first + scores.shape[1]])
             struck = (torch.from_numpy(part[lo:hi]).to(device) for part in (owners, places - first))
             scores[tuple(struck)] = -torch.inf
-            for rows, other, most in others:
-                scores.masked_fill_(products(other, rows._block(first)) > most[:, None], -torch.inf)
+            for rows, other, most, error in others:
+                block = rows._block(first)
+                # What lies below the worst of its list is out anyway.
+                out = exceeding(products(other, block), most, error, other, block, where=scores > taken.worst[:, None])
+                scores.masked_fill_(out, -torch.inf)
             if up_to is not None:
                 over = scores > up_to
                 above += over.sum(1)
@@ -229,7 +234,7 @@ class _Taken:
     def __init__(self, n: int, size: int, worst: Any) -> None:
         import torch
 
-        self._n, self._size, self._worst = n, size, worst
+        self._n, self._size, self.worst = n, size, worst
         self._row, self._at = (torch.zeros(0, dtype=torch.int64, device=worst.device) for _ in range(2))
         self._score = torch.zeros(0, dtype=torch.float32, device=worst.device)
 
@@ -245,10 +250,10 @@ class _Taken:
         known = greatest if greatest.shape[1] >= self._size else scores.view(n, -1)
         if known.shape[1] >= self._size:
             last = known.topk(self._size, dim=1).values[:, -1]
-            self._worst = torch.maximum(self._worst, torch.nextafter(last, torch.full_like(last, -torch.inf)))
-        row, tile = (greatest > self._worst[:, None]).nonzero(as_tuple=True)
+            self.worst = torch.maximum(self.worst, torch.nextafter(last, torch.full_like(last, -torch.inf)))
+        row, tile = (greatest > self.worst[:, None]).nonzero(as_tuple=True)
         inside = scores[row, tile]
-        which, column = (inside > self._worst[row, None]).nonzero(as_tuple=True)
+        which, column = (inside > self.worst[row, None]).nonzero(as_tuple=True)
         self.add(row[which], first + tile[which] * tiles.TILE + column, inside[which, column])
         if len(self._row) > 4 * n * self._size:
             self._cut()
@@ -268,7 +273,7 @@ class _Taken:
         places = self._cut()
         at = torch.full((self._n, self._size), -1, dtype=torch.int64, device=self._at.device)
         at[self._row, places] = self._at
-        return at.cpu().numpy(), self._worst.cpu().numpy()
+        return at.cpu().numpy(), self.worst.cpu().numpy()
 
     def _cut(self) -> Any:
         """Cut every list to `size`; the place of each triple in its list."""
@@ -282,7 +287,7 @@ class _Taken:
         places = torch.arange(len(row), device=row.device) - starts[row]
         score = self._score[order]
         last = places == self._size - 1
-        self._worst[row[last]] = torch.maximum(self._worst[row[last]], score[last])
+        self.worst[row[last]] = torch.maximum(self.worst[row[last]], score[last])
         stay = places < self._size
         self._row, self._score, self._at = row[stay], score[stay], self._at[order][stay]
         return places[stay]

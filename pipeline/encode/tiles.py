@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
-from pipeline.encode.tensors import pair_products, products
+from pipeline.encode.tensors import exceeding, pair_products, products
 
 TILE = 128
 #: The key of no row.
@@ -48,15 +48,17 @@ class Tops(Protocol):
 
 
 class Bar(NamedTuple):
-    """Another view's rows and queries, float16 [m, d] and [n, d], and float32 [n], the score above which a row is out."""
+    """Another view's rows and queries, float16 [m, d] and [n, d], and float64 [n], the cosine above which a row is out."""
 
     rows: Any
     queries: Any
     limits: Any
+    error: float
 
     def bars(self, of: Any, at: Any) -> Any:
         """bool, of the shape of `at`: whether query `of[i]` may not have the rows `at[i]`."""
-        return _pairs(self.queries, of, self.rows, at) > self.limits[of, None]
+        seen = _pairs(self.queries, of, self.rows, at)
+        return exceeding(seen, self.limits[of], self.error, self.queries[of], self.rows, at)
 
 
 class Found(NamedTuple):
