@@ -82,11 +82,10 @@ def by_tiles(
     bars: Sequence[Bar] = (),
     up_to: Any | None = None,
 ) -> Found:
-    """The best `size` of each query, those that tie and some more, or of those up to its reach.
+    """The best `size` of each query and some more, or of those up to its reach.
 
     queries, rows: float16 [n, d] and [m, d]. banned: queries and rows, int64. up_to: float32 [n], the reach. Queries that
-    are not settled need too many tiles anew, or more than `_MORE` times `size` of their best are barred; nothing is told
-    of them.
+    are not settled need too many tiles anew, for one because most of their best are barred; nothing is told of them.
 
     >>> import torch
     >>> def plain(queries, rows):
@@ -107,20 +106,18 @@ def by_tiles(
 
     within = top if up_to is None else top.masked_fill(low(top) > up_to[:, None], NONE)
     best, tile = within.topk(min(tiles, size * (_MORE if bars else 1)), dim=1)
-    all_seen = (best[:, -1] == NONE) | (best.shape[1] == tiles)
     if bars:
         place = (tile * TILE + (best & TILE - 1)).clamp(max=m - 1)
         for bar in bars:
             best = best.masked_fill(bar.bars(torch.arange(n, device=device), place), NONE)
         best = best.sort(dim=1, descending=True).values
     border = best[:, size - 1] if best.shape[1] >= size else torch.full_like(top[:, 0], NONE)
-    settled = (border != NONE) | all_seen
+    # Without a border everything is worked out anew, or left to others.
     border = torch.where(border == NONE, NONE, border - 1)
 
     anew = second > border[:, None]
-    settled &= anew.sum(1) <= _ANEW * tiles
-    known = (top > border[:, None]) & ~anew & settled[:, None]
-    of, tile = known.nonzero(as_tuple=True)
+    settled = anew.sum(1) <= _ANEW * tiles
+    of, tile = ((top > border[:, None]) & ~anew & settled[:, None]).nonzero(as_tuple=True)
     key = top[of, tile]
     parts = [(of, tile * TILE + (key & TILE - 1), key)]
     column = torch.arange(TILE, dtype=torch.int32, device=device)
@@ -129,8 +126,8 @@ def by_tiles(
         place = tile[some, None] * TILE + column
         score = _pairs(queries, of[some], rows, place.clamp(max=m - 1))
         key = keys(score, column).masked_fill(place >= m, NONE)
-        over = key > border[of[some], None]
-        parts.append((of[some, None].expand_as(key)[over], place[over], key[over]))
+        better = key > border[of[some], None]
+        parts.append((of[some, None].expand_as(key)[better], place[better], key[better]))
     of, at, key = (torch.cat(column) for column in zip(*parts, strict=True))
     free = ~torch.isin(of * m + at, banned[0] * m + banned[1])
     for bar in bars:
