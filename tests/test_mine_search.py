@@ -112,17 +112,9 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
     assert listed(found, n) == brute(q, c, banned, keep, eligible, limits, second)
 
 
-@pytest.mark.skipif(not TORCH, reason="torch is not installed")
-@pytest.mark.parametrize("way", ["resident", "sent", "by tiles"])
-def test_torch_finds_what_numpy_finds(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors of texts, many alike: over several blocks, with several limits a text, bans, and lists that overflow."""
-    monkeypatch.setattr(nearest, "COLUMNS", 1 << 10)
-    monkeypatch.setattr(nearest, "_free", lambda _: 0.0 if way == "sent" else np.inf)
-    if way == "by tiles":
-        monkeypatch.setattr(tiles, "kernel_on", lambda *_: plain_tops)
-        monkeypatch.setattr(tiles, "TILE", 4)
-        monkeypatch.setattr(tiles, "_ANEW", 0.25)
-        monkeypatch.setattr(nearest, "_FEW", 0)
+@pytest.fixture(scope="module")
+def alike():
+    """Vectors of texts, many alike, with several limits a text, bans, and what numpy finds."""
     draw = np.random.default_rng(3)
     stems = ["".join(chr(0x4E00 + c) for c in draw.integers(0, 60, 5)) for _ in range(400)]
     c = ngrams(
@@ -132,10 +124,26 @@ def test_torch_finds_what_numpy_finds(way: str, monkeypatch: pytest.MonkeyPatch)
     limits = np.sort(draw.uniform(0.1, 0.9, (300, 2)), axis=1)
     wanted = Wanted(40, 7, np.arange(0, 601, 2), limits.ravel())
     bans = Csr.of(draw.integers(0, 300, 4000), draw.integers(0, len(c), 4000), 300)
-    among = [side(c, hold=True, device=device) for device in (None, "cpu")]
-    numpys, torchs = (Search(one, wanted)(side(q, hold=False), np.arange(300), bans) for one in among)
-    assert among[1].there is not None
-    assert (0 < among[1].there.unsettled < among[1].there.met) == (way == "by tiles")
+    found = Search(side(c, hold=True), wanted)(side(q, hold=False), np.arange(300), bans)
+    return q, c, wanted, bans, found
+
+
+@pytest.mark.skipif(not TORCH, reason="torch is not installed")
+@pytest.mark.parametrize("way", ["resident", "sent", "by tiles"])
+def test_torch_finds_what_numpy_finds(way: str, alike, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over several blocks, with lists that overflow; by tiles, with queries that they settle and others."""
+    monkeypatch.setattr(nearest, "COLUMNS", 1 << 10)
+    monkeypatch.setattr(nearest, "_free", lambda _: 0.0 if way == "sent" else np.inf)
+    if way == "by tiles":
+        monkeypatch.setattr(tiles, "kernel_on", lambda *_: plain_tops)
+        monkeypatch.setattr(tiles, "TILE", 4)
+        monkeypatch.setattr(tiles, "_ANEW", 0.25)
+        monkeypatch.setattr(nearest, "_FEW", 0)
+    q, c, wanted, bans, numpys = alike
+    among = side(c, hold=True, device="cpu")
+    torchs = Search(among, wanted)(side(q, hold=False), np.arange(300), bans)
+    assert among.there is not None
+    assert (0 < among.there.unsettled < among.there.met) == (way == "by tiles")
     assert listed(torchs, 300) == listed(numpys, 300)
     behind = torchs.ranks > 40
     assert behind.any() and torchs.ranks.max() > 500
