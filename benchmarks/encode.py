@@ -10,10 +10,8 @@ shape, two for each weight a token meets and four for each pair of positions and
 from __future__ import annotations
 
 import random
-import statistics
 import tempfile
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks import text
-from benchmarks.measure import REPEATS, Table, cpu_seconds, rate, times
+from benchmarks.measure import REPEATS, Table, cpu_seconds, gpu_peak, rate, times, wall_seconds
 from pipeline.encode import Encoder, PoolIndex, Vectors, encode, gpus, open_encoder, pool
 from tests.tiny_model import manifest, tiny_model
 
@@ -32,8 +30,6 @@ PAIRS = 1_000
 GPU_TIMES = 100
 REPEATED = 0.3
 BAR, BAR_PEAK = 1.3, 0.4
-#: Dense bf16 operations per second as the makers state them, by a part of the device's name.
-PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 
 
 def run(pairs: int = PAIRS, repeats: int = REPEATS, folder: Path | None = None) -> Table:
@@ -65,7 +61,7 @@ def run(pairs: int = PAIRS, repeats: int = REPEATS, folder: Path | None = None) 
         }
         found, want = sides["ours"](), theirs(mixed)
         off = float(np.abs(found - want).max())
-        seconds = _wall(sides, repeats) if cuda else cpu_seconds(sides, repeats)
+        seconds = wall_seconds(sides, repeats) if cuda else cpu_seconds(sides, repeats)
         heard: list[int] = []
         encoder.encode(listed, False, lambda step: heard.append(step.tokens))
         tokens = sum(heard)
@@ -110,26 +106,12 @@ def _ours(encoder: Encoder, texts: list[str], home: Path) -> Any:
     return Vectors.open(made).take(PoolIndex(shards).find(pl.Series(texts), document=False))
 
 
-def _wall(sides: Mapping[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """Median seconds by the clock: a GPU's work takes no CPU-seconds."""
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, work in sides.items():
-            began = time.perf_counter()
-            work()
-            taken[name].append(time.perf_counter() - began)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
-
-
 def _peak(table: Table, model: Any, encoder: Encoder, texts: list[str], seconds: float) -> None:
     """The share of the device's peak, where there is a GPU and its peak is known."""
     if not gpus():
         table.notes.append("no GPU here: the share of its bf16 peak was not measured")
         return
-    import torch
-
-    name = torch.cuda.get_device_name()
-    peak = next((peak for part, peak in PEAKS.items() if part in name), None)
+    name, peak = gpu_peak()
     lengths = np.array([len(ids) for ids in model.tokenizer(texts, truncation=True)["input_ids"]], np.float64)
     done = flops(model[0].model, lengths)
     table.notes.append(

@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[1]
 ONE_THREAD = dict.fromkeys(
     ("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1"
 )
+#: Dense bf16 and float16 operations per second as the makers state them, by a part of the device's name.
+PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 #: How often each side is measured; the median counts.
 REPEATS = 3
 
@@ -36,6 +38,29 @@ def cpu_seconds(sides: Mapping[str, Callable[[], Any]], repeats: int = REPEATS) 
             work()
             taken[name].append(time.process_time() - began)
     return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def wall_seconds(sides: Mapping[str, Callable[[], Any]], repeats: int = REPEATS) -> dict[str, float]:
+    """Median seconds by the clock, as `cpu_seconds`: a GPU's work takes no CPU-seconds.
+
+    >>> sorted(wall_seconds({"sum": lambda: sum(range(10)), "nothing": lambda: None}))
+    ['nothing', 'sum']
+    """
+    taken: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(repeats):
+        for name, work in sides.items():
+            began = time.perf_counter()
+            work()
+            taken[name].append(time.perf_counter() - began)
+    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+
+
+def gpu_peak() -> tuple[str, float | None]:
+    """The GPU's name and its operations per second at most, where they are known."""
+    import torch
+
+    name = torch.cuda.get_device_name()
+    return name, next((peak for part, peak in PEAKS.items() if part in name), None)
 
 
 def peak_bytes() -> int:

@@ -31,6 +31,8 @@ from benchmarks import (
     yardstick,
 )
 from benchmarks.__main__ import CLAIMS, main
+from benchmarks.measure import Table
+from pipeline.encode import gpus
 from pipeline.normalize import match_key as keys_of
 
 
@@ -256,6 +258,16 @@ def test_mine(monkeypatch: pytest.MonkeyPatch) -> None:
     table = mine.run(pairs=60)
     assert [row.cells[0] for row in table.rows][:2] == ["product, 32-d", "search, all filters, 32-d"]
     assert any("fill 100%" in note for note in table.notes)
+    assert any("on a GPU: not measured" in note for note in table.notes) == (not gpus())
+
+
+def test_mine_on_a_device() -> None:
+    """What a GPU would do, done by the CPU's torch and held against a peak of one operation a second."""
+    table = Table("", ("", "", ""))
+    mine._on_device(table, "cpu", 20, 400, 32, "this CPU", 1.0, repeats=1)
+    assert [row.cells[0] for row in table.rows] == ["product on cpu", "search, all filters on cpu"]
+    assert [row.holds for row in table.rows] == [None, True]
+    assert table.notes[0].endswith("without Triton")
 
 
 def test_planted_neighbours_are_the_nearest() -> None:

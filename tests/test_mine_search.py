@@ -10,13 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks.finished import ngrams
-from pipeline.encode import nearest
+from pipeline.encode import nearest, tiles
 from pipeline.mine import search
 from pipeline.mine.csr import Csr
 from pipeline.mine.search import Search, Veto, Wanted
 from pipeline.mine.side import Side
 
 TORCH = importlib.util.find_spec("torch") is not None
+if TORCH:
+    from tests.plain_tops import plain_tops
 
 
 class Matrix:
@@ -74,8 +76,15 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
     second = None
     vetoes: list[Veto] = []
     device = data.draw(st.sampled_from([None, "cpu"])) if TORCH else None
+    by_tiles = device is not None and data.draw(st.booleans())
     if data.draw(st.booleans()):
-        second = (unit(draw.standard_normal((n, 6))), unit(draw.standard_normal((m, 6))), draw.uniform(-0.2, 0.8, n))
+        view = [unit(draw.standard_normal((k, 6))) for k in (n, m)]
+        most = draw.uniform(-0.2, 0.8, n)
+        if m and data.draw(st.booleans()):
+            # As near to a limit as a cosine can be.
+            cosines = (view[0].astype(np.float64) @ view[1].astype(np.float64).T).astype(np.float32)
+            most = cosines[np.arange(n), draw.integers(0, m, n)] - draw.choice([0, 1e-9], n)
+        second = (*view, most)
         vetoes = [Veto(side(second[0], hold=False), side(second[1], hold=True, device=device), second[2])]
     hold = data.draw(st.booleans())
     counts = [len(x) for x in limits]
@@ -94,17 +103,18 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
         columns = data.draw(st.sampled_from([7, 64, 4096]))
         patch.setattr(search, "COLUMNS", columns)
         patch.setattr(nearest, "COLUMNS", columns)
-        patch.setattr(nearest, "TILE", data.draw(st.sampled_from([4, 128])))
+        patch.setattr(tiles, "TILE", data.draw(st.sampled_from([4, 128])))
+        if by_tiles:
+            patch.setattr(tiles, "kernel_on", lambda *_: plain_tops)
+            patch.setattr(nearest, "_FEW", 0)
+            patch.setattr(tiles, "_ANEW", data.draw(st.sampled_from([0.2, 1])))
         found = Search(side(c, hold=hold, device=device), wanted, vetoes)(side(q, hold=False), np.arange(n), bans)
     assert listed(found, n) == brute(q, c, banned, keep, eligible, limits, second)
 
 
-@pytest.mark.skipif(not TORCH, reason="torch is not installed")
-@pytest.mark.parametrize("resident", [True, False])
-def test_torch_finds_what_numpy_finds(resident: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vectors of texts, many alike: over several blocks, with several limits a text, bans, and lists that overflow."""
-    monkeypatch.setattr(nearest, "COLUMNS", 1 << 10)
-    monkeypatch.setattr(nearest, "_free", lambda _: np.inf if resident else 0.0)
+@pytest.fixture(scope="module")
+def alike():
+    """Vectors of texts, many alike, with several limits a text, bans, and what numpy finds."""
     draw = np.random.default_rng(3)
     stems = ["".join(chr(0x4E00 + c) for c in draw.integers(0, 60, 5)) for _ in range(400)]
     c = ngrams(
@@ -114,10 +124,26 @@ def test_torch_finds_what_numpy_finds(resident: bool, monkeypatch: pytest.Monkey
     limits = np.sort(draw.uniform(0.1, 0.9, (300, 2)), axis=1)
     wanted = Wanted(40, 7, np.arange(0, 601, 2), limits.ravel())
     bans = Csr.of(draw.integers(0, 300, 4000), draw.integers(0, len(c), 4000), 300)
-    numpys, torchs = (
-        Search(side(c, hold=True, device=device), wanted)(side(q, hold=False), np.arange(300), bans)
-        for device in (None, "cpu")
-    )
+    found = Search(side(c, hold=True), wanted)(side(q, hold=False), np.arange(300), bans)
+    return q, c, wanted, bans, found
+
+
+@pytest.mark.skipif(not TORCH, reason="torch is not installed")
+@pytest.mark.parametrize("way", ["resident", "sent", "by tiles"])
+def test_torch_finds_what_numpy_finds(way: str, alike, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over several blocks, with lists that overflow; by tiles, with queries that they settle and others."""
+    monkeypatch.setattr(nearest, "COLUMNS", 1 << 10)
+    monkeypatch.setattr(nearest, "_free", lambda _: 0.0 if way == "sent" else np.inf)
+    if way == "by tiles":
+        monkeypatch.setattr(tiles, "kernel_on", lambda *_: plain_tops)
+        monkeypatch.setattr(tiles, "TILE", 4)
+        monkeypatch.setattr(tiles, "_ANEW", 0.25)
+        monkeypatch.setattr(nearest, "_FEW", 0)
+    q, c, wanted, bans, numpys = alike
+    among = side(c, hold=True, device="cpu")
+    torchs = Search(among, wanted)(side(q, hold=False), np.arange(300), bans)
+    assert among.there is not None
+    assert (0 < among.there.unsettled < among.there.met) == (way == "by tiles")
     assert listed(torchs, 300) == listed(numpys, 300)
     behind = torchs.ranks > 40
     assert behind.any() and torchs.ranks.max() > 500

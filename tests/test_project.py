@@ -26,7 +26,7 @@ from pipeline.manifest.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULES = sorted(path for folder in ("pipeline", "flows") for path in (ROOT / folder).rglob("*.py"))
-HEAVY = {"accelerate", "mteb", "sentence_transformers", "torch", "transformers"}
+HEAVY = {"accelerate", "mteb", "sentence_transformers", "torch", "transformers", "triton"}
 HEAVY_ROOMS = {"encode", "evaluate", "train"}
 MAX_LINES = 350
 MACHINE_PATH = re.compile(r"(?<![\w.~*-])/(?:root|work|home/[a-z]\w*|Users/[A-Za-z]\w*|opt/(?:pypi|wheels))(?:/|\b)")

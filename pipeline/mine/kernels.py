@@ -56,15 +56,6 @@ def strike(scores, first, offsets, bans, cursor, lo, hi):  # type: ignore[no-unt
         cursor[r] = c
 
 
-@njit(nogil=True, cache=True)
-def strike_above(scores, second, reach, lo, hi):  # type: ignore[no-untyped-def]
-    """-inf where another encoder's score lies above `reach[row]`."""
-    for r in range(lo, hi):
-        for j in range(scores.shape[1]):
-            if second[r, j] > reach[r]:
-                scores[r, j] = -np.inf
-
-
 @njit(nogil=True, cache=True, fastmath={"contract", "reassoc"})
 def _dot(a, b):  # type: ignore[no-untyped-def]
     # Products of float16 numbers are exact; whatever the order of a sum in float64, it rounds to the same float32.
@@ -72,6 +63,16 @@ def _dot(a, b):  # type: ignore[no-untyped-def]
     for i in range(a.shape[0]):
         total += np.float64(a[i]) * np.float64(b[i])
     return total
+
+
+@njit(nogil=True, cache=True)
+def strike_above(scores, second, left, right, most, error, lo, hi):  # type: ignore[no-untyped-def]
+    """-inf where left[row] . right[column] lies above `most[row]`; second: these products, `error` from the truth at most."""
+    for r in range(lo, hi):
+        for j in range(scores.shape[1]):
+            off = second[r, j] - most[r]
+            if off > error or (off > -error and np.float32(_dot(left[r], right[j])) > most[r]):
+                scores[r, j] = -np.inf
 
 
 @njit(nogil=True, cache=True)
@@ -86,7 +87,7 @@ def strike_some(scores, left, right, most, least, lo, hi):  # type: ignore[no-un
                 some |= row[j] > least[r]
             if some:
                 for j in range(begin, end):
-                    if row[j] > least[r] and _dot(left[r], right[j]) > most[r]:
+                    if row[j] > least[r] and np.float32(_dot(left[r], right[j])) > most[r]:
                         row[j] = -np.inf
 
 

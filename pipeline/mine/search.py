@@ -87,12 +87,11 @@ class Search:
         error = self._error
         reach = (limits + error).astype(np.float32)
         taking = _Taking(bans, self.wanted.keep + SLACK, owner, reach, self.wanted.eligible + SLACK_ELIGIBLE)
-        others = [(veto, veto.queries.take(rows), veto.limits[rows] + error) for veto in self.vetoes]
+        others = [(veto, veto.queries.take(rows), veto.limits[rows]) for veto in self.vetoes]
         for first, scores in self._products(left, self.candidates):
             end = first + scores.shape[1]
-            taking.block(
-                first, scores, [(other, veto.candidates.block(first, end), most) for veto, other, most in others]
-            )
+            seen = [(other, veto.candidates.block(first, end), most) for veto, other, most in others]
+            taking.block(first, scores, seen, error)
         best, sure = self._best(left, rows, *taking.best())
         eligible, sure_too = self._eligible(left, rows, owner, limits, *taking.best_below(), taking.above)
         sure[owner[~sure_too]] = False
@@ -130,8 +129,7 @@ class Search:
         barred = []
         for veto in self.vetoes:
             assert veto.candidates.there is not None
-            limits = (veto.limits[rows] + self._error).astype(np.float32)
-            barred.append(Barred(veto.candidates.there, veto.queries.take(rows), limits))
+            barred.append(Barred(veto.candidates.there, veto.queries.take(rows), veto.limits[rows], self._error))
         return barred
 
     def _by_signs(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
@@ -267,9 +265,12 @@ class _Taking:
         #: How many candidates lie above each `reach`.
         self.above = np.zeros(len(owner), np.int64)
 
-    def block(self, first: int, scores: Scores, others: Sequence[tuple[Matrix, Matrix, Limits]] = ()) -> None:
-        """Scores of the candidates from `first` on. others: queries and candidates in another view, and the score there
-        above which a candidate is struck out; only what would be taken is looked at, once lists are full enough."""
+    def block(
+        self, first: int, scores: Scores, others: Sequence[tuple[Matrix, Matrix, Limits]] = (), error: float = 0
+    ) -> None:
+        """Scores of the candidates from `first` on. others: queries and candidates in another view, and the exact cosine
+        there above which a candidate is struck out; only what would be taken is looked at, once lists are full enough.
+        error: how far a product may lie from the truth."""
         bans, (size, low_size), top, low = self._bans, self._sizes, self._top, self._low
         least = self._least()
         early = bool(np.isneginf(least).any())
@@ -281,7 +282,7 @@ class _Taking:
                 if product is None:
                     kernels.strike_some(scores, other, block, most, least, lo, hi)
                 else:
-                    kernels.strike_above(scores, product, most, lo, hi)
+                    kernels.strike_above(scores, product, other, block, most, error, lo, hi)
             if first == 0 and scores.shape[1] >= 4 * max(size, low_size):
                 # A border for all that follows, at once; what equals it falls out like what lies below.
                 top.worst[lo:hi] = _nth(scores[lo:hi], size)
