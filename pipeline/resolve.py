@@ -75,7 +75,7 @@ def resolve(
     # Priority is a total order: record_id is unique, so the outcome does not depend on how rows arrived.
     order = _order(frame)
     links = pl.read_parquet(edges).filter(pl.col("similarity") >= config.threshold)
-    frame, found = _dedupe(frame, order, links, Crowds.read(crowds), config.threshold)
+    frame, found = _dedupe(frame, order, links, Crowds.read(crowds, out), config.threshold)
     if config.cap is not None:
         frame = _cap(frame, order, config.cap.positives_per_text)
     frame = frame.with_columns(
