@@ -8,20 +8,26 @@ classes of a crowd are duplicates, as long as the crowd's comparisons stay below
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import mmap
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numba import njit
 
-from pipeline.minhash import LOOKS, WORK, WORK_EACH, Keys, Pairs, Sketches
-from pipeline.minhash.compiled import Ints
+from pipeline.minhash import LOOKS, WORK, WORK_EACH, Bitmaps, Keys, Pairs
+from pipeline.minhash.compiled import BLOCK_BYTES, Flags, Ints, blocks
 from pipeline.normalize import key_hash
+from pipeline.record import CROWD_SCHEMA
 
-Flags = npt.NDArray[np.bool_]
+#: Rows of crowds read at a time.
+_BATCH = 16_384
 
 
 @dataclass(frozen=True)
@@ -55,27 +61,50 @@ class Walked:
 
 @dataclass
 class Crowds:
-    """The classes of `crowds.parquet`; row i is `classes[i]` of crowd `of[i]`, both ascending."""
+    """The classes of `crowds.parquet`; row i is `classes[i]` of crowd `of[i]`, both ascending.
+
+    Memory: some 200 bytes a row and a sixteenth of the keys, which lie in a file that has no name and goes with its last user.
+    """
 
     of: Ints
     classes: Ints
     pairs: Pairs
-    sketches: Sketches
+    maps: Bitmaps
+    _mapped: mmap.mmap
+    _turn: Ints
+    _touched: int = 0
     _rest: dict[int, Ints] = field(default_factory=dict)
     _spent: dict[int, float] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, path: Path | None) -> Crowds | None:
-        """None where there are none, which is the rule."""
-        frame = pl.DataFrame() if path is None else pl.read_parquet(path)
-        if frame.is_empty():
+    def read(cls, path: Path | None, folder: Path) -> Crowds | None:
+        """None where there are none, which is the rule; keys are laid out in `folder`."""
+        if path is None or not pq.read_metadata(path).num_rows:
             return None
-        texts = pl.concat([frame["text"], frame["text_pos"]])
-        keys = Keys.of(texts, key_hash(texts).to_numpy())
-        rows = np.arange(frame.height)
-        pairs = Pairs(keys, rows, rows + frame.height, frame["symmetric"].to_numpy())
-        of, classes = (frame[name].to_numpy().astype(np.int64) for name in ("crowd", "class_id"))
-        return cls(of, classes, pairs, Sketches(keys))
+        file = pq.ParquetFile(path, buffer_size=1 << 18, pre_buffer=False)
+        columns: dict[str, list[Any]] = {name: [] for name in CROWD_SCHEMA.names}
+        keys, maps, count, size = list[Keys](), list[Bitmaps](), 0, 0
+        with TemporaryFile(dir=folder) as texts:
+            for batch in file.iter_batches(_BATCH, use_threads=False):
+                both = pa.concat_arrays([batch.column("text"), batch.column("text_pos")]).dictionary_encode()
+                held = Keys.of(both.dictionary, key_hash(pl.Series(both.dictionary)).to_numpy())
+                texts.write(held.data[held.start[0] : held.end[-1]].data)
+                maps.append(Bitmaps.of(held))
+                by = size - int(held.start[0])
+                keys.append(replace(held, data=held.data[:0].copy(), start=held.start + by, end=held.end + by))
+                for side, at in zip(("text", "text_pos"), np.split(both.indices.to_numpy(), 2), strict=True):
+                    columns[side].append(at.astype(np.int64) + count)
+                for name in ("crowd", "class_id", "symmetric"):
+                    columns[name].append(batch.column(name).to_numpy(zero_copy_only=False))
+                count, size = count + len(held), int(keys[-1].end[-1])
+            texts.write(b"\0")  # an empty file cannot be mapped
+            texts.flush()
+            mapped = mmap.mmap(texts.fileno(), 0, access=mmap.ACCESS_READ)
+        of, classes, symmetric, text, pos = (np.concatenate(columns[name]) for name in CROWD_SCHEMA.names)
+        pairs = Pairs(Keys.joined(np.frombuffer(mapped, np.uint8), keys), text, pos, symmetric)
+        return cls(
+            of.astype(np.int64), classes.astype(np.int64), pairs, Bitmaps.joined(maps), mapped, np.zeros_like(text)
+        )
 
     def rows(self, classes: int) -> Ints:
         """For every class its row, -1 where it is in no crowd."""
@@ -84,11 +113,12 @@ class Crowds:
         return rows
 
     def gather(self, steps: Ints, rows: Ints) -> None:
-        """Who of each crowd takes part in the walk, in its order."""
+        """Who of each crowd takes part in the walk, and when."""
         walking = rows[steps]
-        walking = walking[walking >= 0]
-        order = walking[np.argsort(self.of[walking], kind="stable")]
-        for some in np.split(order, np.flatnonzero(np.diff(self.of[order])) + 1):
+        at = np.flatnonzero(walking >= 0)
+        self._turn[walking[at]] = at
+        ascending = np.sort(walking[at])
+        for some in np.split(ascending, np.flatnonzero(np.diff(self.of[ascending])) + 1):
             if len(some):
                 self._rest[int(self.of[some[0]])] = some
 
@@ -96,31 +126,34 @@ class Crowds:
         """Rows later in the walk than row `leader` that duplicate it, similarity and whether swapped; `out` are left out."""
         crowd = int(self.of[leader])
         rest = self._rest[crowd]
-        rest = rest[int(np.flatnonzero(rest == leader)[0]) + 1 :]
-        rest = rest[~out[self.classes[rest]]]
+        rest = rest[(self._turn[rest] > self._turn[leader]) & ~out[self.classes[rest]]]
         self._rest[crowd] = rest
-        possible = rest[self._possible(leader, rest, threshold)]
+        possible = rest[self.maps.possible_pairs(self.pairs, leader, rest, threshold)]
         self._spent[crowd] = self._spent.get(crowd, 0.0) + len(rest) / LOOKS + len(possible)
-        text, pos, swapped = self.pairs.compare(np.full(len(possible), leader), possible, threshold)
-        similarity = np.minimum(text, pos).astype(np.float32)
+        similarity, swapped = np.zeros(len(possible), np.float32), np.zeros(len(possible), np.bool_)
+        keys = self.pairs.keys
+        text, pos = self.pairs.text[possible], self.pairs.pos[possible]
+        cost = keys.end[text] - keys.start[text] + keys.end[pos] - keys.start[pos]
+        for part in blocks(cost):
+            some = possible[part]
+            text, pos, swapped[part] = self.pairs.compare(np.full(len(some), leader), some, threshold)
+            similarity[part] = np.minimum(text, pos)
+            self._forget(int(cost[part].sum()))
         hit = similarity >= np.float32(threshold)
         return possible[hit], similarity[hit], swapped[hit]
+
+    def _forget(self, size: int) -> None:
+        """Gives mapped pages back after so many more bytes, or all keys would come to stay in memory."""
+        self._touched += size
+        if self._touched > BLOCK_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
 
     def is_spent(self, row: int) -> bool:
         """Has the crowd of that row had all the comparisons it may cost?"""
         crowd = int(self.of[row])
         low, high = np.searchsorted(self.of, crowd), np.searchsorted(self.of, crowd, "right")
         return self._spent[crowd] > WORK + WORK_EACH * int(high - low)
-
-    def _possible(self, leader: int, rest: Ints, threshold: float) -> Flags:
-        """Who could be similar on both sides, straight or turned round."""
-        text, pos = int(self.pairs.text[leader]), int(self.pairs.pos[leader])
-        ahead, behind = self.pairs.text[rest], self.pairs.pos[rest]
-        straight = self.sketches.possible(text, ahead, threshold) & self.sketches.possible(pos, behind, threshold)
-        if not self.pairs.symmetric[leader]:
-            return straight
-        turned = self.sketches.possible(text, behind, threshold) & self.sketches.possible(pos, ahead, threshold)
-        return straight | turned
 
 
 def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float, standing: int = 0) -> Walked:

@@ -405,7 +405,7 @@ def test_a_crowd_leaves_no_two_duplicates_whatever_the_priority(seed: int, tmp_p
     text = {int(number): pair[0] for number, pair in zip(of, pairs, strict=True)}
     edges = pl.read_parquet(tmp_path / "out" / "edges.parquet")
     assert edges.is_empty()
-    crowds = Crowds.read(tmp_path / "out" / "crowds.parquet")
+    crowds = Crowds.read(tmp_path / "out" / "crowds.parquet", tmp_path)
     steps = np.random.default_rng(seed).permutation(len(pairs))[: len(pairs) - 100 * seed]
     walked = walk(steps, Links.of(edges.filter(pl.col("similarity") >= 0.8), len(pairs)), crowds, 0.8)
     kept = [int(c) for c in steps if walked.winner[c] < 0]
@@ -429,7 +429,7 @@ def test_a_symmetric_crowd_is_compared_turned_round_as_well(tmp_path: Path) -> N
     of = pl.read_parquet(tmp_path / "out" / "classes" / "a" / "classes-00000.parquet")["class_id"].to_numpy()
     told = {int(number): pair for number, pair in zip(of, turned, strict=True)}
     links = Links.of(pl.read_parquet(tmp_path / "out" / "edges.parquet"), len(pairs))
-    walked = walk(np.arange(len(pairs)), links, Crowds.read(tmp_path / "out" / "crowds.parquet"), 0.8)
+    walked = walk(np.arange(len(pairs)), links, Crowds.read(tmp_path / "out" / "crowds.parquet", tmp_path), 0.8)
     assert (walked.winner[1:] == 0).all()
     for c in range(1, len(pairs)):
         swapped = len(told[c][0]) != len(told[0][0])
@@ -545,7 +545,7 @@ def test_adversarial_shapes_stay_linear() -> None:
         out.mkdir()
         receipt = dedupe(inputs, out, DedupeConfig())
         edges = pl.read_parquet(out / "edges.parquet")
-        crowds = Crowds.read(out / "crowds.parquet")
+        crowds = Crowds.read(out / "crowds.parquet", out)
         walked = walk(np.arange(902), Links.of(edges.filter(pl.col("similarity") >= 0.8), 902), crowds, 0.8)
     assert receipt["crowded"] > 800
     assert receipt["candidates"] < 40 * 902

@@ -19,7 +19,9 @@ from pipeline.errors import FormatError
 from pipeline.minhash import (
     SKETCH,
     Bands,
+    Bitmaps,
     Keys,
+    Pairs,
     Plan,
     Slots,
     band_parts,
@@ -80,6 +82,44 @@ def test_jaccard_is_that_of_sets_of_strings(a: str, b: str) -> None:
     found = jaccard(keys, [0, 1, 0, 1], keys, [1, 0, 0, 1])
     expected = string_oracle.similarity(a, b)
     assert found.tolist() == [expected, expected, 1.0, 1.0]
+
+
+@settings(deadline=None)  # the first call compiles
+@given(LETTERS, LETTERS, LETTERS, LETTERS, st.sampled_from([0.0, 0.5, 0.8]))
+def test_jaccard_of_keys_that_begin_alike(start: str, a: str, b: str, c: str, minimum: float) -> None:
+    texts = [start + a, start + b, start + a + c, start]
+    keys = keys_of(texts)
+    at, other = np.divmod(np.arange(16), 4)
+    for i, j, found in zip(at, other, jaccard(keys, at, keys, other, minimum), strict=True):
+        expected = string_oracle.similarity(texts[i], texts[j])
+        assert found == expected or (found == 0 and expected < minimum)
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(st.text("甲乙丙丁aé😀", max_size=90), min_size=2, max_size=5), st.sampled_from([0.3, 0.6, 0.8]))
+def test_bitmaps_leave_out_nobody_who_is_similar(texts: list[str], similarity: float) -> None:
+    template = "".join(map(chr, range(0x4E00, 0x4E64)))  # others differ from it, and maps from one another in size
+    texts = [*texts, template, *(template + text for text in texts)]
+    keys, everyone = keys_of(texts), np.arange(len(texts))
+    maps = Bitmaps.of(keys)
+    joined = Bitmaps.joined([Bitmaps.of(keys_of(texts[:3])), Bitmaps.of(keys_of(texts[3:]))])
+    pairs = Pairs(keys, everyone, everyone[::-1].copy(), everyone % 2 == 0)
+    for one in range(len(texts)):
+        possible = maps.possible(one, everyone, similarity)
+        assert (possible == joined.possible(one, everyone, similarity)).all()
+        alike = [string_oracle.similarity(texts[one], text) >= similarity for text in texts]
+        assert possible[alike].all()
+        text, _, _ = pairs.compare(np.full(len(texts), one), everyone, similarity)
+        assert maps.possible_pairs(pairs, one, everyone, similarity)[text > 0].all()
+
+
+def test_bitmaps_leave_out_nearly_all_that_are_not_similar() -> None:
+    letters = np.random.default_rng(1).integers(0x4E00, 0x8E00, (200, 150))
+    template = "".join(map(chr, letters[0]))
+    texts = [template + "".join(map(chr, row)) for row in letters[1:, :60]]
+    keys = keys_of(texts)
+    assert max(string_oracle.similarity(texts[0], text) for text in texts[1:]) < 0.6
+    assert Bitmaps.of(keys).possible(0, np.arange(1, 199), 0.8).sum() < 4
 
 
 @pytest.mark.parametrize("long", range(5, 27))

@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 from pipeline.dedupe.classes import Classes
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
-from pipeline.dedupe.texts import blocks, lying
-from pipeline.minhash.compiled import Ints
+from pipeline.dedupe.texts import lying
+from pipeline.minhash.compiled import Ints, blocks
 from pipeline.record import CROWD_SCHEMA, ROW_GROUP_ROWS
 
 

@@ -15,10 +15,10 @@ from scipy.sparse.csgraph import connected_components
 from pipeline.dedupe.classes import Classes, pack_class
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
-from pipeline.dedupe.texts import blocks, fetch
+from pipeline.dedupe.texts import fetch
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import Pairs
-from pipeline.minhash.compiled import Floats, Hashes, Ints
+from pipeline.minhash.compiled import Floats, Hashes, Ints, blocks
 from pipeline.spread import Spread
 
 _LOW = np.uint64(0xFFFFFFFF)

@@ -14,10 +14,10 @@ from pipeline.dedupe.classes import Classes
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.search import Candidates, search
-from pipeline.dedupe.texts import blocks, fetch
+from pipeline.dedupe.texts import fetch
 from pipeline.manifest.settings import DedupeConfig
-from pipeline.minhash import Compare, Sketches, jaccard, lead, leaders
-from pipeline.minhash.compiled import Floats, Ints, kernel
+from pipeline.minhash import Bitmaps, Compare, jaccard, lead, leaders
+from pipeline.minhash.compiled import Floats, Ints, blocks, kernel
 from pipeline.minhash.keys import Keys
 from pipeline.spread import Spread
 
@@ -71,11 +71,11 @@ class _Joined:
 
     def load(self, some: Ints) -> Compare:
         keys, least = fetch(self.pieces, self.classes, some), self.config.groups
-        sketches = Sketches(keys)
+        maps = Bitmaps.of(keys)
 
         def compare(leader: int, rest: Ints) -> Floats:
             one, others = int(np.searchsorted(some, leader)), np.searchsorted(some, rest)
-            possible = sketches.possible(one, others, least)
+            possible = maps.possible(one, others, least)
             others = others[possible]
             similarity = np.zeros(len(rest))
             similarity[possible] = _similarity(keys, np.full(len(others), one), others, least)

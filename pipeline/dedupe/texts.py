@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -10,9 +10,6 @@ from pipeline.dedupe.classes import Classes
 from pipeline.dedupe.pieces import Piece
 from pipeline.minhash import Keys
 from pipeline.minhash.compiled import Bytes, Ints, kernel
-
-#: Bytes of keys read back at a time.
-BLOCK_BYTES = 256 << 20
 
 
 def fetch(pieces: Sequence[Piece], classes: Classes, numbers: Ints) -> Keys:
@@ -38,21 +35,6 @@ def lying(pieces: Sequence[Piece], classes: Classes, numbers: Ints) -> tuple[Byt
             missing[empty] = False
             left -= int(empty.sum())
     return data, start, end
-
-
-def blocks(cost: Ints, most: int = BLOCK_BYTES) -> Iterator[slice]:
-    """Cuts a list into runs whose costs sum up to about `most`.
-
-    >>> list(blocks(np.array([3, 3, 3, 9, 1]), 6))
-    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None), slice(4, 5, None)]
-    """
-    ends = np.cumsum(cost)
-    low = 0
-    while low < len(ends):
-        done = ends[low - 1] if low else 0
-        high = max(low + 1, int(np.searchsorted(ends, done + most, "right")))
-        yield slice(low, high)
-        low = high
 
 
 @kernel

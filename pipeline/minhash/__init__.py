@@ -10,8 +10,9 @@ positions in it, works in compiled kernels that release the GIL, and gives the s
 [0.75]
 """
 
+from pipeline.minhash.bitmaps import Bitmaps
 from pipeline.minhash.keys import Keys, jaccard
-from pipeline.minhash.leaders import LOOKS, WORK, WORK_EACH, Compare, Sketches, lead, leaders, least_agreeing
+from pipeline.minhash.leaders import LOOKS, WORK, WORK_EACH, Compare, lead, leaders, least_agreeing
 from pipeline.minhash.pairs import Pairs
 from pipeline.minhash.shingles import LONG, SHORT
 from pipeline.minhash.signatures import Bands, Slots, band_parts, permutations, rows_per_band, signatures, slots
@@ -25,12 +26,12 @@ __all__ = [
     "WORK",
     "WORK_EACH",
     "Bands",
+    "Bitmaps",
     "Compare",
     "Keys",
     "Pairs",
     "Plan",
     "Signed",
-    "Sketches",
     "Slots",
     "band_parts",
     "jaccard",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -13,7 +13,11 @@ import numpy.typing as npt
 Bytes = npt.NDArray[np.uint8]
 Ints = npt.NDArray[np.int64]
 Hashes = npt.NDArray[np.uint64]
+Flags = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+
+#: Bytes of keys read back at a time.
+BLOCK_BYTES = 256 << 20
 
 kernel = numba.njit(nogil=True, cache=True)
 inlined = numba.njit(nogil=True)
@@ -30,3 +34,18 @@ def in_blocks(n: int, work: Callable[[int, int], Any], block: int) -> None:
     with ThreadPoolExecutor(threads) as pool:
         for done in [pool.submit(work, lo, hi) for lo, hi in spans]:
             done.result()
+
+
+def blocks(cost: Ints, most: int | None = None) -> Iterator[slice]:
+    """Cuts a list into runs whose costs sum up to about `most`, or to BLOCK_BYTES.
+
+    >>> list(blocks(np.array([3, 3, 3, 9, 1]), 6))
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None), slice(4, 5, None)]
+    """
+    ends, most = np.cumsum(cost), BLOCK_BYTES if most is None else most
+    low = 0
+    while low < len(ends):
+        done = ends[low - 1] if low else 0
+        high = max(low + 1, int(np.searchsorted(ends, done + most, "right")))
+        yield slice(low, high)
+        low = high

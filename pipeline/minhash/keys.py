@@ -8,6 +8,7 @@ without sorting and without keeping any shingle.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from sys import maxunicode
@@ -69,6 +70,12 @@ class Keys:
         found = (chars, doubles, triples, keys.traits)
         in_blocks(len(start), lambda lo, hi: measure(*told, lo, hi, *marked(), *found), _BLOCK)
         return keys
+
+    @classmethod
+    def joined(cls, data: Bytes, parts: Sequence[Keys]) -> Keys:
+        """Keys measured part by part, that lie in one buffer."""
+        names = ("start", "end", "hashes", "chars", "doubles", "triples", "traits")
+        return cls(data, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def __len__(self) -> int:
         return len(self.start)

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from pipeline.minhash.compiled import Floats, Ints
-from pipeline.minhash.keys import Keys, jaccard
+from pipeline.minhash.compiled import Flags, Floats, Ints, in_blocks, kernel
+from pipeline.minhash.keys import Keys
+from pipeline.minhash.shingles import shared
 
-Found = tuple[Floats, Floats, npt.NDArray[np.bool_]]
+Found = tuple[Floats, Floats, Flags]
+_BLOCK = 16_384
 
 
 @dataclass(frozen=True)
@@ -28,31 +29,55 @@ class Pairs:
     keys: Keys
     text: Ints
     pos: Ints
-    symmetric: npt.NDArray[np.bool_]
+    symmetric: Flags
 
     def compare(self, a: Any, b: Any, least: float) -> Found:
         """True Jaccard of the text and of the text_pos of each a to its counterpart in b, and whether that is the other side.
 
         (0, 0) where either side misses `least`, or where digits or negations differ.
         """
-        text, pos = self._both(self.text[a], self.text[b], self.pos[a], self.pos[b], least)
+        text, pos = self._both(a, b, least, turned=False)
         swapped = np.zeros(len(a), np.bool_)
         turn = np.flatnonzero(self.symmetric[a] & self.symmetric[b] & (np.minimum(text, pos) < 1))
-        a, b = a[turn], b[turn]
-        crossed = self._both(self.text[a], self.pos[b], self.pos[a], self.text[b], least)
-        better = np.minimum(*crossed) > np.minimum(text, pos)[turn]
-        text[turn[better]], pos[turn[better]] = crossed[0][better], crossed[1][better]
-        swapped[turn[better]] = True
+        if len(turn):
+            crossed = self._both(a[turn], b[turn], least, turned=True)
+            better = np.minimum(*crossed) > np.minimum(text, pos)[turn]
+            text[turn[better]], pos[turn[better]] = crossed[0][better], crossed[1][better]
+            swapped[turn[better]] = True
         return text, pos, swapped
 
-    def _both(self, text: Ints, other_text: Ints, pos: Ints, other_pos: Ints, least: float) -> tuple[Floats, Floats]:
+    def _both(self, a: Ints, b: Ints, least: float, *, turned: bool) -> tuple[Floats, Floats]:
         keys = self.keys
-        first, second = np.zeros(len(text)), np.zeros(len(text))
-        at = np.flatnonzero(
-            (keys.traits[text] == keys.traits[other_text]) & (keys.traits[pos] == keys.traits[other_pos])
-        )
-        one = jaccard(keys, text[at], keys, other_text[at], least)
-        at, one = at[one >= least], one[one >= least]
-        two = jaccard(keys, pos[at], keys, other_pos[at], least)
-        first[at[two >= least]], second[at[two >= least]] = one[two >= least], two[two >= least]
+        told = (keys.data, keys.start, keys.end, keys.hashes, keys.chars, keys.doubles, keys.triples)
+        other, other_pos = (self.pos[b], self.text[b]) if turned else (self.text[b], self.pos[b])
+        text, pos = self.text[a], self.pos[a]
+        first, second = np.zeros(len(a)), np.zeros(len(a))
+
+        def work(lo: int, hi: int) -> None:
+            ends = (text[lo:hi], other[lo:hi], pos[lo:hi], other_pos[lo:hi])
+            _compare(told, keys.traits, ends, least, first[lo:hi], second[lo:hi])
+
+        in_blocks(len(a), work, _BLOCK)
         return first, second
+
+
+@kernel
+def _compare(keys, traits, ends, least, first, second):  # type: ignore[no-untyped-def]
+    """The second side is looked at only where the first reaches `least`."""
+    text, other_text, pos, other_pos = ends
+    at, n = np.empty(len(text), np.int64), 0
+    for i in range(len(text)):
+        if traits[text[i]] == traits[other_text[i]] and traits[pos[i]] == traits[other_pos[i]]:
+            at[n] = i
+            n += 1
+    one, two = np.empty(n, np.float64), np.empty(n, np.float64)
+    shared(keys, text[at[:n]], keys, other_text[at[:n]], 0, n, least, one)
+    m = 0
+    for i in range(n):
+        if one[i] >= least:
+            at[m], one[m] = at[i], one[i]
+            m += 1
+    shared(keys, pos[at[:m]], keys, other_pos[at[:m]], 0, m, least, two)
+    for i in range(m):
+        if two[i] >= least:
+            first[at[i]], second[at[i]] = one[i], two[i]

@@ -53,13 +53,13 @@ def resolve(
 
     `edges`: class_a, class_b, similarity, swapped, as dedupe writes them; `crowds`: who must be compared in the order of
     the walk (CROWD_SCHEMA). Returns counts per corpus, stage and reason. Memory: 32 bytes a record (44 with a cap), some
-    40 a class while they are walked, 26 an edge, and the keys of crowds.
+    40 a class while they are walked, 26 an edge; the keys of crowds lie in a file.
     """
     records = gather(inputs, tombstones, config.top, capped=config.cap is not None)
     order = records.order().astype(np.int32)
     near = pl.col("similarity") >= config.threshold
     links = pl.concat([pl.DataFrame(table).filter(near) for table in read_groups(edges, _LINK)])
-    found = _dedupe(records, order, links, Crowds.read(crowds), config.threshold)
+    found = _dedupe(records, order, links, Crowds.read(crowds, out), config.threshold)
     if config.cap is not None:
         _cap(records, order, config.cap.positives_per_text)
     del order
