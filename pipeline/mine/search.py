@@ -23,12 +23,14 @@ from pipeline.mine import kernels
 from pipeline.mine.csr import Bools, Csr, Ints
 from pipeline.mine.findings import NONE, Nearest, Packed, Part, Scores, lines, pack, together, unpack
 from pipeline.mine.side import CHUNK, Held, Limits, Matrix, Side
-from pipeline.minhash.compiled import in_blocks
+from pipeline.minhash.compiled import in_blocks, threads
 
 #: Queries and candidates that meet in one product: 16 MiB of scores.
 ROWS, COLUMNS = 1024, 4096
 #: How many more than asked are scored again.
 SLACK, SLACK_ELIGIBLE = 28, 9
+#: How many times its size a list grows before it is cut.
+ROOM = 2
 #: Candidates looked at by their signs for each one kept.
 SIGNS = 4
 
@@ -90,11 +92,13 @@ class Search:
         others = [(veto, veto.queries.take(rows), veto.limits[rows]) for veto in self.vetoes]
         for first, scores in self._products(left, self.candidates):
             end = first + scores.shape[1]
-            seen = [(other, veto.candidates.block(first, end), most) for veto, other, most in others]
-            taking.block(first, scores, seen, error)
+            views = [(other, veto.candidates.block(first, end), most, error) for veto, other, most in others]
+            taking.block(first, scores, views)
         best, sure = self._best(left, rows, *taking.best())
-        eligible, sure_too = self._eligible(left, rows, owner, limits, *taking.best_below(), taking.above)
-        sure[owner[~sure_too]] = False
+        short = self._short(best, owner, limits, len(rows))
+        low = taking.best_below(short)
+        eligible, sure_too = self._eligible(left, rows, owner[short], limits[short], *low)
+        sure[owner[short[~sure_too]]] = False
         return [part.where(sure[part.row]) for part in (best, eligible)], np.flatnonzero(~sure)
 
     def _on_device(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
@@ -103,12 +107,7 @@ class Search:
         found = there.best(left, self.wanted.keep + SLACK, bans.offsets, bans.items, self._barred(rows))
         best, sure = self._best(left, rows, found.at, found.worst)
         parts = [best]
-        held = np.bincount(best.row, minlength=len(rows))
-        lists = Csr.sorted(best.row, np.arange(len(best.row)), len(rows))
-        of, at = lists.rows(owner)
-        within = np.bincount(of[best.scores[at] <= limits[of]], minlength=len(owner))
-        # Where the first `keep` are not all there is and too few of them are eligible, others stand behind.
-        short = np.flatnonzero((within < self.wanted.eligible) & (held[owner] == self.wanted.keep))
+        short = self._short(best, owner, limits, len(rows))
         for some in (short[lo : lo + ROWS] for lo in range(0, len(short), ROWS)):
             row, up_to = owner[some], limits[some]
             these = bans.some(row)
@@ -124,6 +123,13 @@ class Search:
             sure[row[~sure_too]] = False
             parts.append(part)
         return [part.where(sure[part.row]) for part in parts], np.flatnonzero(~sure)
+
+    def _short(self, best: Part, owner: Ints, limits: Limits, n: int) -> Ints:
+        """The requests that the first `keep` do not meet while others stand behind them."""
+        held = np.bincount(best.row, minlength=n)
+        of, at = Csr.sorted(best.row, np.arange(len(best.row)), n).rows(owner)
+        within = np.bincount(of[best.scores[at] <= limits[of]], minlength=len(owner))
+        return np.flatnonzero((within < self.wanted.eligible) & (held[owner] == self.wanted.keep))
 
     def _barred(self, rows: Ints) -> list[Barred]:
         barred = []
@@ -143,7 +149,7 @@ class Search:
             scores = np.empty((n, len(words)), np.float32)
             in_blocks(n, lambda a, b: kernels.agreement(signs, words, scores, a, b), CHUNK)  # noqa: B023
             taking.block(first, scores)
-        ordered = self._ordered(left, rows, np.arange(n), taking.best()[0])
+        ordered = self._ordered(left, rows, np.arange(n), taking.best()[0], vetoed=False)
         scores, at = unpack(ordered)
         found = at >= 0
         parts = [lines(found & (np.arange(at.shape[1]) < keep), scores, at)]
@@ -174,14 +180,16 @@ class Search:
             np.matmul(left, block.T, out=scores)
             yield first, scores
 
-    def _ordered(self, left: Matrix, rows: Ints, owner: Ints, at: Ints) -> Packed:
-        """uint64 [len(owner), m], ascending: score and place of what stands in each list, the vetoed ones taken out."""
+    def _ordered(self, left: Matrix, rows: Ints, owner: Ints, at: Ints, *, vetoed: bool = True) -> Packed:
+        """uint64 [len(owner), m], ascending: score and place of what stands in each list, the vetoed ones taken out.
+
+        vetoed: they are out already.
+        """
         scores = self.candidates.cosines(left[owner], at)
-        valid = at >= 0
-        for veto in self.vetoes:
+        for veto in () if vetoed else self.vetoes:
             second = veto.candidates.cosines(veto.queries.take(rows[owner]), at)
-            valid &= second <= veto.limits[rows[owner]][:, None]
-        return np.sort(pack(scores, np.where(valid, at, -1)), axis=1)
+            at = np.where(second <= veto.limits[rows[owner]][:, None], at, -1)
+        return np.sort(pack(scores, at), axis=1)
 
     def _best(self, left: Matrix, rows: Ints, at: Ints, worst: Scores) -> tuple[Part, Bools]:
         keep = self.wanted.keep
@@ -191,7 +199,14 @@ class Search:
         return part, self._surely(worst, last)
 
     def _eligible(
-        self, left: Matrix, rows: Ints, owner: Ints, limits: Limits, at: Ints, worst: Scores, above: Ints
+        self,
+        left: Matrix,
+        rows: Ints,
+        owner: Ints,
+        limits: Limits,
+        at: Ints,
+        worst: Scores,
+        above: Ints,
     ) -> tuple[Part, Bools]:
         """Those up to the limit that stand behind the first `keep`."""
         scores, at = unpack(self._ordered(left, rows, owner, at))
@@ -217,7 +232,7 @@ class Search:
         packed = np.empty(len(at), np.uint64)
         for lo in range(0, len(at), COLUMNS):
             some = at[None, lo : lo + COLUMNS]
-            packed[lo : lo + COLUMNS] = self._ordered(left, rows, np.array([i]), some)[0]
+            packed[lo : lo + COLUMNS] = self._ordered(left, rows, np.array([i]), some, vetoed=False)[0]
         banned = np.zeros(len(at) + 1, np.bool_)
         banned[bans.items[bans.offsets[i] : bans.offsets[i + 1]]] = True
         packed = packed[
@@ -233,6 +248,11 @@ class Search:
         return Part(np.full(len(taken), i), (taken + 1).astype(np.int32), places[taken], scores[taken])
 
 
+#: Queries and candidates in another view, the cosine of each query above which a candidate is none, and how far a float32
+#: product may lie from the truth.
+View = tuple[Matrix, Matrix, Limits, float]
+
+
 class _Lists(NamedTuple):
     """The best so far, some more than `size` a row, in no order; `worst`: all that fell out lies no higher."""
 
@@ -243,82 +263,52 @@ class _Lists(NamedTuple):
 
     @classmethod
     def of(cls, n: int, size: int) -> _Lists:
-        room = (n, 4 * size)
+        room = (n, ROOM * size)
         scores, at = np.empty(room, np.float32), np.empty(room, np.int64)
         return cls(scores, at, np.zeros(n, np.int64), np.full(n, -np.inf, np.float32))
-
-    def best(self, size: int) -> tuple[Ints, Scores]:
-        """int64 [n, size], -1 where there are fewer; and `worst`."""
-        in_blocks(len(self.at), lambda lo, hi: kernels.shrink(*self, size, lo, hi), CHUNK)
-        return self.at[:, :size], self.worst
 
 
 class _Taking:
     """Takes block after block of scores into the lists of every row: of the best, and of the best up to each limit."""
 
     def __init__(self, bans: Csr, size: int, owner: Ints, reach: Scores, low_size: int) -> None:
-        self._bans, self._reach, self._cursor = bans, reach, bans.offsets[:-1].copy()
-        self._sizes = size, low_size
+        self._bans, self._cursor = bans, bans.offsets[:-1].copy()
+        self._size, self._low_size = size, low_size
         self._top, self._low = _Lists.of(len(bans), size), _Lists.of(len(owner), low_size)
         self._owner = owner
         self._low_of = np.searchsorted(owner, np.arange(len(bans) + 1))
-        #: How many candidates lie above each `reach`.
-        self.above = np.zeros(len(owner), np.int64)
+        self._lows = tuple(self._low), low_size, self._low_of, reach
+        self._above = np.zeros(len(owner), np.int64)
 
-    def block(
-        self, first: int, scores: Scores, others: Sequence[tuple[Matrix, Matrix, Limits]] = (), error: float = 0
-    ) -> None:
-        """Scores of the candidates from `first` on. others: queries and candidates in another view, and the exact cosine
-        there above which a candidate is struck out; only what would be taken is looked at, once lists are full enough.
-        error: how far a product may lie from the truth."""
-        bans, (size, low_size), top, low = self._bans, self._sizes, self._top, self._low
-        least = self._least()
-        early = bool(np.isneginf(least).any())
-        products = [other @ block.T if early else None for other, block, _ in others]
+    def block(self, first: int, scores: Scores, views: Sequence[View] = ()) -> None:
+        """Scores of the candidates from `first` on, and the views in which a candidate may be none."""
+        bans = self._bans.offsets, self._bans.items, self._cursor
+        # Compiled loops know no empty tuple.
+        seen = tuple(views) or (_blind(*scores.shape),)
+        told = tuple(self._top), self._size, self._lows, self._above
 
         def work(lo: int, hi: int) -> None:
-            kernels.strike(scores, first, bans.offsets, bans.items, self._cursor, lo, hi)
-            for (other, block, most), product in zip(others, products, strict=True):
-                if product is None:
-                    kernels.strike_some(scores, other, block, most, least, lo, hi)
-                else:
-                    kernels.strike_above(scores, product, other, block, most, error, lo, hi)
-            if first == 0 and scores.shape[1] >= 4 * max(size, low_size):
-                # A border for all that follows, at once; what equals it falls out like what lies below.
-                top.worst[lo:hi] = _nth(scores[lo:hi], size)
-                for q in range(self._low_of[lo], self._low_of[hi], CHUNK):
-                    some = slice(q, min(q + CHUNK, self._low_of[hi]))
-                    rows, reach = scores[self._owner[some]], self._reach[some, None]
-                    low.worst[some] = _nth(np.where(rows > reach, np.float32(-np.inf), rows), low_size)
-            kernels.scan(
-                *(scores, first, tuple(top), size),
-                *(self._low_of, self._reach, tuple(low), low_size, self.above, lo, hi),
-            )
+            kernels.scan(scores, first, bans, seen, *told, lo, hi)
 
-        in_blocks(len(bans), work, CHUNK)
-
-    def _least(self) -> Scores:
-        """A score of each row up to which nothing is taken any more."""
-        least = self._top.worst.copy()
-        has = np.flatnonzero(np.diff(self._low_of))
-        least[has] = np.minimum(least[has], self._low.worst[self._low_of[has]])
-        return least
+        in_blocks(len(self._bans), work, max(CHUNK, -(-len(self._bans) // threads())))
 
     def best(self) -> tuple[Ints, Scores]:
-        return self._top.best(self._sizes[0])
+        """int64 [n, size], -1 where there are fewer; and what nothing left out exceeds."""
+        told = tuple(self._top), self._size, self._lows
+        in_blocks(len(self._bans), lambda lo, hi: kernels.finish(*told, lo, hi), CHUNK)
+        return self._top.at[:, : self._size], self._top.worst
 
-    def best_below(self) -> tuple[Ints, Scores]:
-        """Also sums up `above`: to be called once."""
-        at, worst = self._low.best(self._sizes[1])
-        kernels.settle(self._low_of, worst, self.above)
-        return at, worst
+    def best_below(self, short: Ints) -> tuple[Ints, Scores, Ints]:
+        """The same of the limits `short`, and how many candidates lie above each `reach`: to be called once, after `best`."""
+        kernels.finish_low(tuple(self._top), self._lows, self._owner, short)
+        kernels.settle(self._low_of, self._low.worst, self._above)
+        return self._low.at[short, : self._low_size], self._low.worst[short], self._above[short]
 
 
-def _nth(scores: Scores, size: int) -> Scores:
-    """The score of rank `size` in each row; numpy's partition is vectorised, numba's is not."""
-    at = scores.shape[1] - size
-    nth: Scores = np.partition(scores, at, axis=1)[:, at]
-    return nth
+def _blind(n: int, width: int) -> View:
+    """A view that bars nothing."""
+    nothing = np.zeros((max(n, width), 0), np.float32)
+    return nothing, nothing, np.zeros(n), 0.0
 
 
 def _requests(wanted: Wanted, rows: Ints) -> tuple[Ints, Limits]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,20 +76,21 @@ class Side:
         """float32 [n, m]: row i of `left` with each of this side's rows `at[i]`, summed in float64; 0 where `at` < 0."""
         if self.there is not None:
             return self.there.cosines(left, at)
-        out = np.empty(at.shape, np.float32)
-        if not len(self):
-            out[:] = 0
-        elif self._held is not None:
-            matrix = self._held
-            in_blocks(len(at), lambda lo, hi: kernels.cosines(left, matrix, at, out, lo, hi), CHUNK)
-        else:
+        out = np.zeros(at.shape, np.float32)
+        for lo, hi, rows, places in self._met(at):
+            _in_chunks(kernels.cosines, left[lo:hi], rows, places, out[lo:hi])
+        return out
+
+    def _met(self, at: Ints) -> Iterator[tuple[int, int, Matrix, Ints]]:
+        """Spans of `at`; for each some rows, and where among them it finds its own."""
+        if self._held is not None:
+            yield 0, len(at), self._held, at
+        elif len(self):
             step = max(1, _GATHERED // max(at.shape[1] * self.dimension, 1))
             for lo in range(0, len(at), step):
                 some = at[lo : lo + step]
                 rows = self.take(np.maximum(some, 0).ravel())
-                places = np.where(some >= 0, np.arange(some.size).reshape(some.shape), -1)
-                _cosines(left[lo : lo + step], rows, places, out[lo : lo + step])
-        return out
+                yield lo, lo + len(some), rows, np.where(some >= 0, np.arange(some.size).reshape(some.shape), -1)
 
     def signs(self, lo: int, hi: int) -> npt.NDArray[np.uint64]:
         """Which numbers are positive, 64 to a word."""
@@ -98,8 +100,8 @@ class Side:
         return words.view(np.uint64)
 
 
-def _cosines(left: Matrix, rows: Matrix, places: Ints, out: Scores) -> None:
-    in_blocks(len(places), lambda a, b: kernels.cosines(left, rows, places, out, a, b), CHUNK)
+def _in_chunks(kernel: Callable[..., Any], *told: Any) -> None:
+    in_blocks(len(told[0]), lambda lo, hi: kernel(*told, lo, hi), CHUNK)
 
 
 class Held(NamedTuple):

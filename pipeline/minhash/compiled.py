@@ -23,15 +23,18 @@ kernel = numba.njit(nogil=True, cache=True)
 inlined = numba.njit(nogil=True)
 
 
+def threads() -> int:
+    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
+
 def in_blocks(n: int, work: Callable[[int, int], Any], block: int) -> None:
     """Calls `work(lo, hi)` over 0..n in blocks, on as many threads as numba is set to; blocks write disjoint places."""
     spans = [(lo, min(n, lo + block)) for lo in range(0, n, block)]
-    threads = min(len(spans), int(numba.config.NUMBA_NUM_THREADS))  # type: ignore[attr-defined]
-    if threads < 2:
+    if min(len(spans), threads()) < 2:
         for lo, hi in spans:
             work(lo, hi)
         return
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(min(len(spans), threads())) as pool:
         for done in [pool.submit(work, lo, hi) for lo, hi in spans]:
             done.result()
 
