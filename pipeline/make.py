@@ -101,7 +101,13 @@ def make(
         context = scoring_context(catalog, recipe, open_build(below.folder), store)
         corpora, encoders = len(context.corpora), len(context.encoders)
         searches = 1 if recipe.mine.pool == "all" else corpora
-        steps = {"model": encoders, "pool": corpora, "encode": corpora * encoders, "mine": searches, "score": corpora}
+        steps = {
+            "model": encoders,
+            "pool": corpora,
+            "encode": corpora * len(context.encoding),
+            "mine": searches,
+            "score": corpora,
+        }
         with running(steps) as (runner, listener):
             costs = Costs(runner)
             scored = score_build(context.heard_by(listener.encoded), costs)

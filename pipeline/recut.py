@@ -18,7 +18,7 @@ from pipeline.errors import StoreError, UsageError
 from pipeline.folder import write_folder
 from pipeline.licence import RowTerms
 from pipeline.manifest.corpus import Corpus
-from pipeline.manifest.settings import RuleConfig, ScoreConfig
+from pipeline.manifest.settings import MineConfig, RuleConfig, ScoreConfig
 from pipeline.report.opened import Build
 from pipeline.report.profile import all_leaks, profiles_of
 from pipeline.store import Receipt, seal
@@ -43,7 +43,7 @@ class Cut:
 def changed_rule(rule: RuleConfig, words: Sequence[str]) -> RuleConfig:
     """A rule with some settings changed, given as `name=value`; `none` takes a bound away, and gives `p` back to mining.
 
-    Raises UsageError for an unknown name or a value that the setting cannot have.
+    Raises UsageError for an unknown name, a setting of the search, or a value that the setting cannot have.
 
     >>> changed_rule(RuleConfig(), ["p=0.9", "negatives=5"]).negatives
     5
@@ -51,6 +51,12 @@ def changed_rule(rule: RuleConfig, words: Sequence[str]) -> RuleConfig:
     told: dict[str, Any] = rule.model_dump()
     for word in words:
         name, equals, value = word.partition("=")
+        if name in MineConfig.model_fields.keys() - told.keys():
+            cause = (
+                "it is a setting of the search: what it strikes out or leaves behind is not among the stored candidates"
+            )
+            cure = f"set mine.{name} in the recipe and build it again: the vectors are kept"
+            raise UsageError(f"--rule {word}", cause, cure)
         if not equals or name not in told:
             known = ", ".join(told)
             raise UsageError(
@@ -70,13 +76,18 @@ def recut(build: Build, words: Sequence[str], out: Path | None = None, papers: P
     Its name is the old one's and the words. Everything that the rule does not touch is a hard link. The card
     speaks of the cut: `papers` makes it from the new receipt, and without it it is left out. The same
     rule gives the same data, to the byte. Only stored candidates can be taken: where a rule leaves a record short, a new
-    build may find more further away; the receipt counts such records. Raises UsageError where the build has no scores,
+    build may find more further away; the receipt counts such records. What `mine.both` struck out is no candidate: no
+    rule brings it back. Raises UsageError where the build has no scores, or has them of a cross-encoder,
     StoreError where files of it are missing or have another size.
     """
     old = build.receipt
     if "score" not in old:
         cure = "build a recipe with a base, such as m3e-hq-with-score, and give its folder"
         raise UsageError(str(build.folder), "this build has no scores, so there are no candidates to cut from", cure)
+    if (judge := old["recipe"]["score"].get("cross_encoder")) is not None:
+        cause = f"its calibrated scores are those of the cross-encoder {judge}, which has not seen what a new cut takes"
+        cure = f"change rule in the recipe {old['recipe']['name']} and build it again: vectors and candidates are kept"
+        raise UsageError(str(build.folder), cause, cure)
     rule = changed_rule(RuleConfig.model_validate(old["recipe"]["rule"]), words)
     _prove_whole(build)
     out = build.folder.resolve().parent if out is None else out

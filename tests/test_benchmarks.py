@@ -254,9 +254,12 @@ def test_encode_tells_the_repeats_apart_and_counts_operations() -> None:
 
 
 def test_mine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mine, "DIMENSIONS", (32,))
+    monkeypatch.setattr(mine, "CANDIDATES", {32: 2280})
     table = mine.run(pairs=60)
-    assert [row.cells[0] for row in table.rows][:2] == ["product, 32-d", "search, all filters, 32-d"]
+    assert [row.cells[0] for row in table.rows][:2] == [
+        "product, 32-d, 2,280 candidates",
+        "search, all filters, 32-d, 2,280 candidates",
+    ]
     assert any("fill 100%" in note for note in table.notes)
     assert any("on a GPU: not measured" in note for note in table.notes) == (not gpus())
 

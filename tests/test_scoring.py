@@ -31,7 +31,7 @@ from tests.command import started
 from tests.hub_uploads import UploadDouble
 from tests.publishing import TOKEN
 from tests.test_publish import loaded
-from tests.tiny_model import OPEN, tiny_model
+from tests.tiny_model import OPEN, letters, tiny_cross, tiny_model
 
 ROOT = Path(__file__).resolve().parents[1]
 CORPORA = ["demo-similar", "demo-passages", "demo-forum"]
@@ -226,6 +226,23 @@ def test_another_calibration_scores_anew_and_nothing_else(run: Run) -> None:
     made = run.make()
     assert run.done() == {"score"}
     assert records(made)["calibrated_pos"].null_count() == records(made).height
+
+
+def test_a_cross_encoder_scores_anew_and_its_terms_bind(
+    run: Run, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipeline.score.rated.RANDOM_PAIRS", 50)
+    shut = {**OPEN, "spdx": "LicenseRef-M3E-models", "commercial": "forbidden", "redistribute": "unknown"}
+    encoder(run.folder, "judge", tiny_cross(tmp_path / "judge", list(letters())), licence=shut)
+    told: dict[str, Any] = {"rule": {"negatives": 3}, "mine": {"keep": 20, "yardstick_texts": 50}}
+    run.recipe(base="small", encoder="tiny", score={"cross_encoder": "judge"}, **told)
+    made = run.make()
+    assert run.done() == {"score"}
+    assert set(records(made)["commercial"]) == {"forbidden"}
+    receipt = json.loads((made.folder / "build.json").read_bytes())
+    assert receipt["encoders"]["judge"]["licence"]["spdx"] == "LicenseRef-M3E-models"
+    assert "Cross-encoder, whose scores are calibrated: judge" in (made.folder / "README.md").read_text("utf-8")
+    assert not run.make().changed
 
 
 def test_cut_again_by_the_same_rule_it_is_the_same_build(shared: tuple[Run, Made], run: Run, tmp_path: Path) -> None:

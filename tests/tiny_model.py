@@ -63,6 +63,21 @@ def tiny_model(
     return folder
 
 
+def tiny_cross(folder: Path, texts: list[str], *, labels: int = 1) -> Path:
+    """A BERT of random weights with a head for pairs, and weights large enough that scores differ."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    bare = tiny_model(folder.with_name("plain"), texts, hidden=16, layers=1, max_tokens=128)
+    told = BertConfig.from_pretrained(bare, num_labels=labels)
+    torch.manual_seed(0)
+    model = BertForSequenceClassification(told)
+    torch.nn.init.normal_(model.classifier.weight, std=2.0)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(bare).save_pretrained(folder)
+    return folder
+
+
 def manifest(folder: Path, **changes: Any) -> EncoderManifest:
     """An encoder manifest for a local folder."""
     told = {"name": "tiny", "title": "tiny", "source": {"kind": "local", "root": str(folder)}, "licence": OPEN}

@@ -178,6 +178,7 @@ def _cross_check(catalog: Catalog) -> Iterator[Problem]:
         elif recipe.base is not None and catalog.recipes[recipe.base].base is not None:
             yield document.problem(("base",), f"{recipe.base} has a base itself; name one that builds from corpora")
         used: list[tuple[Key, str | None]] = [(("encoder",), recipe.encoder), (("mine", "veto"), recipe.mine.veto)]
+        used += [(("score", "cross_encoder"), recipe.score.cross_encoder)]
         used += [(("consistency", "encoder"), recipe.consistency.encoder)] if recipe.consistency else []
         for key, wanted_encoder in used:
             if wanted_encoder and not {f"encoders/{wanted_encoder}"} & {*catalog.broken, *catalog.documents}:

@@ -171,10 +171,21 @@ class MineConfig(Strict):
 
 
 class ScoreConfig(Strict):
-    """Calibrated scores lie between 0 and 1 in steps of `quantum`; without `calibrate` there are none."""
+    """Calibrated scores lie between 0 and 1 in steps of `quantum`; without `calibrate` there are none.
+
+    They are made of the encoder's cosines, or, where `cross_encoder` names a manifest of a cross-encoder, of what that
+    says of both texts read together; which negatives are chosen stays with the cosines.
+    """
 
     calibrate: bool = True
     quantum: Annotated[float, Field(gt=0, le=0.5)] = 0.01
+    cross_encoder: str | None = None
+
+    @model_validator(mode="after")
+    def _used(self) -> ScoreConfig:
+        if self.cross_encoder is not None and not self.calibrate:
+            raise ValueError("cross_encoder gives calibrated scores only; set calibrate to true or leave it out")
+        return self
 
 
 class MixConfig(Strict):

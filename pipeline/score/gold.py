@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pipeline.errors import CountError
 from pipeline.licence import UseClass
 from pipeline.normalize import key_hash, match_key
+from pipeline.score.rated import Rate
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Gold:
 
     `pairs`: text, other (uint64, xxh3-64 of the match keys), value (float64, 0 to 1; null where judgements of one pair
     differ), licence_id, commercial, redistribute of the freest row. `scale`: the gold score that counts as 1.
-    `scores`, `values`: cosine and gold value of every judged row.
+    `scores`, `values`: cosine (or a cross-encoder's score) and gold value of every judged row.
     """
 
     pairs: pl.DataFrame
@@ -43,11 +44,18 @@ class Gold:
         return self.pairs.drop("text", "other").clear(rows)
 
 
-def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], records: NDArray[np.float32]) -> Gold:
+def read_gold(
+    corpus: str,
+    labelled: Sequence[Path],
+    cosines: Sequence[Path],
+    records: NDArray[np.float32],
+    rate: Rate | None = None,
+) -> Gold:
     """The judged pairs of a corpus: its labelled rows with their cosines.
 
     A gold score counts before a label; its scale ends at the highest that rows or records (`records`: their gold
-    scores) have, or at 1 where none is higher. Raises CountError where rows and cosines differ in number.
+    scores) have, or at 1 where none is higher. rate: gives the scores of the judged pairs in place of their cosines.
+    Raises CountError where rows and cosines differ in number.
     """
     frames = [pl.read_parquet(path) for path in labelled]
     rows = pl.concat(frames) if frames else _NO_ROWS
@@ -58,14 +66,17 @@ def read_gold(corpus: str, labelled: Sequence[Path], cosines: Sequence[Path], re
             f"it has {rows.height} labelled rows, but {scores.len()} scores for them",
             "candidates and labelled rows are of different builds: build again",
         )
-    golds = rows["score"].drop_nulls().to_numpy()
+    texts, golds = rows.select("text", "other"), rows["score"].drop_nulls().to_numpy()
     scale = float(max(golds.max(initial=1), records.max(initial=1)))
     rows = rows.with_columns(
         cosine=scores,
         value=pl.coalesce(pl.col("score").cast(pl.Float64) / scale, pl.col("label").cast(pl.Float64)).clip(0),
         **{side: key_hash(match_key(rows[side])) for side in ("text", "other")},
     )
-    judged = rows.drop_nulls(["cosine", "value"])
+    is_judged = rows["cosine"].is_not_null() & rows["value"].is_not_null()
+    judged = rows.filter(is_judged)
+    if rate is not None:
+        judged = judged.with_columns(cosine=pl.Series(rate(list(texts.filter(is_judged).iter_rows()))))
     pairs = (
         rows.sort(_rank("commercial"), _rank("redistribute"), "record_id")
         .group_by("text", "other", maintain_order=True)

@@ -28,10 +28,11 @@ GROUP_ROWS, GROUP_BYTES = 16_384, 64 << 20
 
 
 class Scorer(NamedTuple):
-    """All that turns numbers into scored records of one corpus."""
+    """All that turns numbers into scored records of one corpus. `judging`: `negatives` with the scores that are calibrated."""
 
     corpus: str
     negatives: Negatives
+    judging: Negatives
     texts: TextFile
     same: NDArray[np.uint32]
     holders: Holders
@@ -141,8 +142,10 @@ class Scorer(NamedTuple):
         own = data["score"].to_numpy().astype(np.float64) / self.gold.scale
         labelled = self._find(held.text[rows], held.pos[rows])["value"].to_numpy()
         gold = np.where(np.isnan(own), labelled, own)
-        pos = np.where(np.isnan(gold), self.curve(held.score_pos[rows], self.quantum), in_steps(gold, self.quantum))
-        scores = self.curve(neg.scores, self.quantum)
+        pos = np.where(
+            np.isnan(gold), self.curve(self.judging.score_pos[rows], self.quantum), in_steps(gold, self.quantum)
+        )
+        scores = self.curve(self.judging.of(rows).scores, self.quantum)
         is_labelled = neg.origins == LABELLED
         value = judged["value"].to_numpy()
         scores[is_labelled] = np.where(np.isnan(value), scores[is_labelled], in_steps(value, self.quantum))

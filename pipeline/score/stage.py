@@ -19,6 +19,7 @@ from pipeline.score.calibrate import Curve, curve_of
 from pipeline.score.gold import read_gold
 from pipeline.score.holders import Codes, PoolPart, freest_holders
 from pipeline.score.profile import Profile
+from pipeline.score.rated import Rate, Rated, rate_chosen
 from pipeline.score.records import Scorer
 from pipeline.score.selection import select_negatives
 from pipeline.score.texts import same_text, write_texts
@@ -47,13 +48,14 @@ class ScoreInput:
         return next(part for part in self.pool if part.corpus == self.corpus)
 
 
-def score(given: ScoreInput, out: Path, rule: RuleConfig, config: ScoreConfig) -> Receipt:
+def score(given: ScoreInput, out: Path, rule: RuleConfig, config: ScoreConfig, rate: Rate | None = None) -> Receipt:
     """Write scored records (`train-*`, SCORED_SCHEMA, positional to the base's data) of one corpus below `out`.
 
     `score_pos` and the negatives' `score` are the encoder's cosines. `calibrated` beside them lies between 0 and 1:
     what people judged where they did (a labelled match 1, a non-match 0, a gold score on its scale), else the corpus'
-    curve (`pipeline.score.calibrate`). A record may be used as its strictest part may: itself, every negative, and the
-    miner's terms. `terms-*` keeps the licence columns from before, for a later cut.
+    curve (`pipeline.score.calibrate`), over cosines or, with `rate`, over what that says of pairs of texts.
+    A record may be used as its strictest part may: itself, every negative, and the miner's terms. `terms-*` keeps the
+    licence columns from before, for a later cut.
 
     Returns counts, how many records fell short of the negatives asked for, by how many, the licence mix of records and
     negatives, what the cut is like (hardness, ranks), and the curve. Raises CountError where inputs do not match.
@@ -65,16 +67,22 @@ def score(given: ScoreInput, out: Path, rule: RuleConfig, config: ScoreConfig) -
     negatives = select_negatives(own.data, own.pairs, given.candidates, rule, mu)
     shards = [path for part in given.pool for path in part.pool]
     text_file = out / "negatives.text"
-    texts = write_texts(shards, negatives.chosen(), text_file, keyed=bool(given.labelled))
+    chosen = negatives.chosen()
+    wanted = chosen if rate is None else np.concatenate([chosen, negatives.text, negatives.pos])
+    texts = write_texts(shards, wanted, text_file, keyed=bool(given.labelled))
     same = same_text(texts.hashes)
     licences = Codes()
     records = np.concatenate([pl.read_parquet(p, columns=["score"])["score"].to_numpy() for p in own.data])
-    gold = read_gold(given.corpus, given.labelled, given.labelled_scores, records[~np.isnan(records)])
-    random = np.asarray(given.mined["random"]["quantiles"], np.float64)
-    curve = curve_of(gold.scores, gold.values, negatives.score_pos, random) if config.calibrate else _NO_CURVE
+    gold = read_gold(given.corpus, given.labelled, given.labelled_scores, records[~np.isnan(records)], rate)
+    rated = Rated(negatives, np.asarray(given.mined["random"]["quantiles"], np.float64))
+    if rate is not None:
+        rated = rate_chosen(negatives, texts, rate)
+    judging = rated.negatives
+    curve = curve_of(gold.scores, gold.values, judging.score_pos, rated.random) if config.calibrate else _NO_CURVE
     scorer = Scorer(
         given.corpus,
         negatives,
+        judging,
         texts,
         same,
         freest_holders(given.pool, same, licences),

@@ -21,7 +21,8 @@ from pipeline.store import Entry, Receipt, Store, stage_key
 class ScoringContext:
     """Small, and the same in every process. The base's files are told apart by the sha256 that its receipt gives.
 
-    `corpora` are those of the base that kept a record, `listed` all of them.
+    `corpora` are those of the base that kept a record, `listed` all of them. `encoders`: every model that has a say, the
+    miner first; `encoding` names those of them that turn texts into vectors.
     """
 
     recipe: Recipe
@@ -32,6 +33,10 @@ class ScoringContext:
     store: Store
     rehearsal: bool = False
     encoded: Listener = silent
+
+    @property
+    def encoding(self) -> list[str]:
+        return [name for name in self.encoders if name in (self.recipe.encoder, self.recipe.mine.veto)]
 
     def rehearsed(self) -> ScoringContext:
         """The same context, in which steps only work out their keys."""
@@ -79,7 +84,7 @@ def scoring_context(catalog: Catalog, recipe: Recipe, base: Build, store: Path) 
     kept = [funnel.corpus for funnel in base.funnels if funnel.kept]
     if not kept:
         raise BuildError(place, "it kept no record", "look at its funnel: m3e report " + place)
-    names = [name for name in (recipe.encoder, recipe.mine.veto) if name]
+    names = [name for name in (recipe.encoder, recipe.mine.veto, recipe.score.cross_encoder) if name]
     return ScoringContext(
         recipe,
         base,

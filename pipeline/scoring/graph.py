@@ -33,12 +33,13 @@ def score_build(context: ScoringContext, runner: Runner) -> Scored:
     scored = Scored(context)
     asked = {name: runner.submit("model", name, identify_step, context, name) for name in context.encoders}
     scored.identities = {name: pending.result() for name, pending in asked.items()}
-    identities = list(scored.identities.values())
+    encoding = {name: scored.identities[name] for name in context.encoding}
+    identities = list(encoding.values())
     pools = {c.name: runner.submit("pool", c.name, pool_step, context, c, identities) for c in context.corpora}
     vectors = {
         c.name: [
             runner.submit("encode", c.name, encode_step, context, c.name, name, identity, pools[c.name])
-            for name, identity in scored.identities.items()
+            for name, identity in encoding.items()
         ]
         for c in context.corpora
     }
@@ -58,10 +59,13 @@ def score_build(context: ScoringContext, runner: Runner) -> Scored:
         for name, group in groups.items()
     }
     done = {}
+    cross = scored.identities.get(context.recipe.score.cross_encoder or "")
     for c in context.corpora:
         name = _searched(context, c.name)
         group_pools = {one.name: pools[one.name] for one in groups[name]}
-        done[c.name] = runner.submit("score", c.name, score_step, context, c, groups[name], group_pools, mined[name])
+        done[c.name] = runner.submit(
+            "score", c.name, score_step, context, c, groups[name], group_pools, mined[name], cross
+        )
     scored.entries = {("pool", name): pending.result() for name, pending in pools.items()}
     scored.encoded = {name: [entry for one in told for entry in one.result()] for name, told in vectors.items()}
     scored.entries |= {("mine", name): pending.result() for name, pending in mined.items()}

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pipeline.code import code_hash
 from pipeline.encoding import pool_entry
 from pipeline.licence import RowTerms, strictest
 from pipeline.licence.scored import miner_use
@@ -76,9 +77,14 @@ def mine_step(
 
 
 def score_step(
-    context: ScoringContext, corpus: Corpus, group: Sequence[Corpus], pools: Mapping[str, Entry], mined: Entry
+    context: ScoringContext,
+    corpus: Corpus,
+    group: Sequence[Corpus],
+    pools: Mapping[str, Entry],
+    mined: Entry,
+    cross: EncoderIdentity | None = None,
 ) -> Entry:
-    """The records of one corpus with their negatives and scores."""
+    """The records of one corpus with their negatives and scores. cross: what the recipe's cross-encoder is."""
     rule, config, terms = context.recipe.rule, context.recipe.score, miner_terms(context)
 
     def work(out: Path) -> Receipt:
@@ -102,7 +108,13 @@ def score_step(
             mined.receipt["corpora"][corpus.name],
             terms,
         )
-        return score(given, out, rule, config)
+        rate = None
+        if config.cross_encoder is not None:
+            from pipeline.encode.cross import open_cross_encoder
+
+            manifest, home = context.encoders[config.cross_encoder]
+            rate = open_cross_encoder(manifest, home, cache=context.store.root / "weights.json")
+        return score(given, out, rule, config, rate)
 
     told: dict[str, Any] = {
         "corpus": corpus.name,
@@ -110,6 +122,8 @@ def score_step(
         "score": config.model_dump(mode="json"),
         "miner": terms.model_dump(),
     }
+    if cross is not None:
+        told["cross_encoder"] = {**cross.address(), "code": code_hash("pipeline.encode.cross")}
     files = [f for c in group for f in context.told(f"data/{c.name}/")]
     keys = [mined.key, *(pools[c.name].key for c in group), *files, *context.told(f"labelled/{corpus.name}.parquet")]
     return context.entry("score", "pipeline.score", told, keys, work)
