@@ -141,8 +141,11 @@ def _remember(memory: Path) -> None:
     with suppress(OSError):
         memory.parent.mkdir(exist_ok=True)
         part = memory.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps({"by": _BY, "modules": _remembered(memory)}), "utf-8")
-        part.replace(memory)
+        try:
+            part.write_text(json.dumps({"by": _BY, "modules": _remembered(memory)}), "utf-8")
+            part.replace(memory)
+        finally:
+            part.unlink(missing_ok=True)
 
 
 def _for_type_checkers(node: ast.stmt) -> bool:

@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -258,21 +257,6 @@ def test_an_unknown_name_in_only_is_told(manifests: Path, tmp_path: Path) -> Non
         run(manifests, tmp_path, only=("three",))
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from tests.test_build import run
-run(Path(sys.argv[1]), Path(sys.argv[2]), workers=int(sys.argv[3]))
-"""
-
-
-def in_process(manifests: Path, base: Path, workers: int = 2, **env: str) -> subprocess.Popen[bytes]:
-    """A build in a process of its own; what it says goes to `<base>.log`."""
-    command = [sys.executable, "-c", SCRIPT, str(manifests), str(base), str(workers)]
-    with base.with_name(f"{base.name}.log").open("ab") as log:
-        return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **env}, stderr=log)
-
-
 def kills() -> int:
     """How often the kill test kills: 5 in the suite; `make soak` asks for 100."""
     return int(os.environ.get("M3E_SOAK_KILLS", "5"))
@@ -285,20 +269,23 @@ def made(base: Path) -> int:
 
 
 def test_killed_at_any_moment_a_plain_re_run_ends_the_same(manifests: Path, tmp_path: Path) -> None:
-    assert in_process(manifests, tmp_path / "undisturbed").wait() == 0
+    # What is killed is forked from a server that has everything imported.
+    from tests.whole_build import finished, start_small
+
+    run(manifests, tmp_path / "undisturbed")
     expected = (tmp_path / "undisturbed" / "out" / "small" / "build.json").read_bytes()
     steps = made(tmp_path / "undisturbed")
     chance, killed = random.Random(11), 0
     for n in range(kills()):
         # A moment is told by what is on disk by then, so that kills fall on every stage however fast the machine is.
         base, moment = tmp_path / str(n), chance.randrange(steps * 9 // 10)
-        broken = in_process(manifests, base)
-        while made(base) < moment and broken.poll() is None:
+        broken = start_small(manifests, base)
+        while made(base) < moment and broken.is_alive():
             time.sleep(0.001)
         time.sleep(chance.uniform(0, 0.02))
-        broken.send_signal(signal.SIGKILL)
-        killed += broken.wait() == -signal.SIGKILL
-        assert in_process(manifests, base).wait() == 0, base.with_name(f"{n}.log").read_text()
+        broken.kill()
+        killed += finished(broken) == -signal.SIGKILL
+        run(manifests, base)
         target = base / "out" / "small"
         assert (target / "build.json").read_bytes() == expected
         assert sorted(p.name for p in (base / "out").iterdir()) == ["small"]

@@ -149,6 +149,19 @@ def start(
     return process
 
 
+def _small(manifests: Path, base: Path) -> None:
+    from tests.test_build import run
+
+    run(manifests, base)
+
+
+def start_small(manifests: Path, base: Path) -> ForkServerProcess:
+    """The recipe `small` of `tests/test_build.py` in a process of its own, two steps at a time."""
+    process = CONTEXT.Process(target=_small, args=(manifests, base))
+    process.start()
+    return process
+
+
 def finished(process: ForkServerProcess) -> int:
     process.join(1800)  # generous: a soak shares its machine
     assert process.exitcode is not None, "it hangs"
