@@ -136,12 +136,14 @@ class _Timed:
         return found
 
 
-def _measure(folder: Path) -> dict[str, Any]:
+def measure(folder: Path) -> dict[str, Any]:
     """What the child does: both stages over the small shards, then over the whole."""
-    _both(folder / "warm", folder / "warm-out")
-    start_s, start_bytes = time.process_time(), peak_bytes()
-    told = {"start_s": start_s, "start_bytes": start_bytes} | _both(folder / "whole", folder / "out")
-    return told | _recall(folder / "whole", folder / "out" / "dedupe")
+    with tempfile.TemporaryDirectory(dir=folder) as made:
+        out = Path(made)
+        _both(folder / "warm", out / "warm")
+        start_s, start_bytes = time.process_time(), peak_bytes()
+        told = {"start_s": start_s, "start_bytes": start_bytes} | _both(folder / "whole", out / "whole")
+        return told | _recall(folder / "whole", out / "whole" / "dedupe")
 
 
 def _both(shards: Path, out: Path) -> dict[str, Any]:
@@ -199,4 +201,4 @@ def _recall(shards: Path, out: Path, similarity: float = 0.8) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(_measure(Path(sys.argv[1]))))
+    sys.stdout.write(json.dumps(measure(Path(sys.argv[1]))))

@@ -14,6 +14,7 @@ import string_oracle
 import xxhash
 
 from benchmarks import (
+    candidates,
     convert,
     decontaminate,
     dedupe,
@@ -197,6 +198,19 @@ def test_dedupe(tmp_path: Path) -> None:
     assert int(planted.cells[1]) > 20 and planted.holds
     peak = rows["peak memory, MiB"]
     assert peak.holds is None and 50 < float(peak.cells[2].replace(",", "")) < 2_000
+
+
+def test_candidates() -> None:
+    table = candidates.run(pairs=600)
+    rows = {row.cells[0]: row.cells for row in table.rows}
+    assert len(rows) == 4
+    for way in ("both sides", "one side"):
+        assert int(rows[f"ordinary, bands of {way}"][5]) > 20 and rows[f"ordinary, bands of {way}"][6] == "1.0000"
+    shared = [
+        int(rows[f"10 questions to a passage, bands of {way} side{'s' * (way == 'both')}"][3])
+        for way in ("both", "one")
+    ]
+    assert shared[1] > 2 * shared[0]
 
 
 def test_shards_are_those_of_the_made_pairs(tmp_path: Path, demo: text.Source) -> None:
