@@ -17,6 +17,7 @@ CLAIMS = (
     "match_key",
     "dedupe",
     "shapes",
+    "candidates",
     "decontaminate",
     "convert",
     "medi",

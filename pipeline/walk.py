@@ -19,15 +19,15 @@ import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numba import njit
 
 from pipeline.minhash import LOOKS, WORK, WORK_EACH, Bitmaps, Keys, Pairs
-from pipeline.minhash.compiled import BLOCK_BYTES, Flags, Ints, blocks
+from pipeline.minhash.compiled import BLOCK_BYTES, Flags, Ints, blocks, kernel
 from pipeline.normalize import key_hash
 from pipeline.record import CROWD_SCHEMA
 
 #: Rows of crowds read at a time.
 _BATCH = 16_384
+_NOBODY = np.zeros(0, np.float32)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class Crowds:
     _turn: Ints
     _touched: int = 0
     _rest: dict[int, Ints] = field(default_factory=dict)
-    _spent: dict[int, float] = field(default_factory=dict)
+    _left: dict[int, float] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: Path | None, folder: Path) -> Crowds | None:
@@ -120,26 +120,30 @@ class Crowds:
         ascending = np.sort(walking[at])
         for some in np.split(ascending, np.flatnonzero(np.diff(self.of[ascending])) + 1):
             if len(some):
-                self._rest[int(self.of[some[0]])] = some
+                crowd = int(self.of[some[0]])
+                low, high = np.searchsorted(self.of, (crowd, crowd + 1))
+                self._rest[crowd], self._left[crowd] = some, WORK + WORK_EACH * int(high - low)
 
-    def led_by(self, leader: int, out: Flags, threshold: float) -> tuple[Ints, npt.NDArray[np.float32], Flags]:
-        """Rows later in the walk than row `leader` that duplicate it, similarity and whether swapped; `out` are left out."""
+    def led_by(self, leader: int, threshold: float) -> tuple[Ints, npt.NDArray[np.float32], Flags]:
+        """Rows later in the walk than row `leader` that duplicate it and no earlier one, similarity and whether swapped."""
         crowd = int(self.of[leader])
-        rest = self._rest[crowd]
-        rest = rest[(self._turn[rest] > self._turn[leader]) & ~out[self.classes[rest]]]
+        rest = _later(self._rest[crowd], self._turn, leader)
         self._rest[crowd] = rest
         possible = rest[self.maps.possible_pairs(self.pairs, leader, rest, threshold)]
-        self._spent[crowd] = self._spent.get(crowd, 0.0) + len(rest) / LOOKS + len(possible)
-        similarity, swapped = np.zeros(len(possible), np.float32), np.zeros(len(possible), np.bool_)
+        self._left[crowd] -= len(rest) / LOOKS + len(possible)
+        if not len(possible):
+            return possible, _NOBODY, _NOBODY.astype(np.bool_)
         keys = self.pairs.keys
         text, pos = self.pairs.text[possible], self.pairs.pos[possible]
         cost = keys.end[text] - keys.start[text] + keys.end[pos] - keys.start[pos]
+        similarity, swapped = np.zeros(len(possible), np.float32), np.zeros(len(possible), np.bool_)
         for part in blocks(cost):
             some = possible[part]
             text, pos, swapped[part] = self.pairs.compare(np.full(len(some), leader), some, threshold)
             similarity[part] = np.minimum(text, pos)
             self._forget(int(cost[part].sum()))
         hit = similarity >= np.float32(threshold)
+        self._rest[crowd] = rest[~np.isin(rest, possible[hit], assume_unique=True)] if hit.any() else rest
         return possible[hit], similarity[hit], swapped[hit]
 
     def _forget(self, size: int) -> None:
@@ -151,9 +155,7 @@ class Crowds:
 
     def is_spent(self, row: int) -> bool:
         """Has the crowd of that row had all the comparisons it may cost?"""
-        crowd = int(self.of[row])
-        low, high = np.searchsorted(self.of, crowd), np.searchsorted(self.of, crowd, "right")
-        return self._spent[crowd] > WORK + WORK_EACH * int(high - low)
+        return self._left[int(self.of[row])] < 0
 
 
 def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float, standing: int = 0) -> Walked:
@@ -175,7 +177,7 @@ def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float, sta
     at = _walk(steps, 0, standing, linked, rows, kept, told.winner, told.similarity, told.swapped)
     while at < len(steps) and crowds is not None:
         leader = int(steps[at])
-        found, similarity, swapped = crowds.led_by(int(rows[leader]), told.winner >= 0, threshold)
+        found, similarity, swapped = crowds.led_by(int(rows[leader]), threshold)
         out = crowds.classes[found]
         told.winner[out], told.similarity[out], told.swapped[out] = leader, similarity, swapped
         if crowds.is_spent(int(rows[leader])):
@@ -184,7 +186,16 @@ def walk(steps: Ints, links: Links, crowds: Crowds | None, threshold: float, sta
     return told
 
 
-@njit(nogil=True, cache=True)
+@kernel
+def _later(rest, turn, leader):  # type: ignore[no-untyped-def]
+    later, n = np.empty(len(rest), np.int64), 0
+    for row in rest:
+        later[n] = row
+        n += turn[row] > turn[leader]
+    return later[:n]
+
+
+@kernel
 def _walk(  # type: ignore[no-untyped-def]
     steps: Any, at: Any, standing: Any, linked: Any, crowded: Any, kept: Any, winner: Any, similarity: Any, swapped: Any
 ):

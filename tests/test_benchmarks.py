@@ -14,6 +14,7 @@ import string_oracle
 import xxhash
 
 from benchmarks import (
+    candidates,
     convert,
     decontaminate,
     dedupe,
@@ -188,15 +189,30 @@ def test_match_key() -> None:
     assert table.rows[-1].cells[1] == "50 of 50" and table.rows[-1].holds
 
 
-def test_dedupe(tmp_path: Path) -> None:
+def test_dedupe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dedupe, "REPEATS", 1)
     table = dedupe.run(pairs=600)
     rows = {row.cells[0]: row for row in table.rows}
     assert set(dedupe.STEPS.values()) < set(rows)
     assert rows["whole"].bar == "50,000"
     planted = rows["planted pairs found from 0.8 on"]
     assert int(planted.cells[1]) > 20 and planted.holds
+    assert all(0 <= float(rows[step].cells[2]) < 1 for step in dedupe.STEPS.values())
     peak = rows["peak memory, MiB"]
-    assert peak.holds is None and 50 < float(peak.cells[2].replace(",", "")) < 2_000
+    assert peak.holds is None and 50 < float(peak.cells[3].replace(",", "")) < 2_000
+
+
+def test_bands_of_one_side_are_equal_where_that_side_is() -> None:
+    """Two slots that share no number, and entries of them: the first bands follow `one`, the others `two`."""
+    parts = np.arange(12, dtype=np.uint32).reshape(2, 6)
+    one, two = np.array([0, 0, 1, 0]), np.array([0, 1, 1, 0])
+    out = np.empty((6, 4), np.uint32)
+    with np.errstate(over="ignore"):
+        candidates._one_sided.py_func(parts, np.arange(2, dtype=np.uint64), one, two, 3, out)
+    for band, side in enumerate([one, one, one, two, two, two]):
+        for i, j in ((0, 1), (0, 2), (1, 2)):
+            assert (out[band, i] == out[band, j]) == (side[i] == side[j])
+    assert len(np.unique(out[:, 0])) == 6
 
 
 def test_shards_are_those_of_the_made_pairs(tmp_path: Path, demo: text.Source) -> None:

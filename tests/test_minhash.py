@@ -320,3 +320,11 @@ def test_one_signing_gives_slots_bands_and_sketch(texts: list[str], least: float
             elif signed.k[i] == signed.k[j]:
                 agreeing = SKETCH - int(np.bitwise_count(signed.sketch[i] ^ signed.sketch[j]))
                 assert agreeing >= (rows[i] == rows[j]).sum()
+
+
+def test_a_long_key_is_counted_whole_where_a_short_one_asks() -> None:
+    long = "".join(map(chr, range(0x4E00, 0x4E90)))
+    keys = keys_of([long, long[3:12]])
+    found = jaccard(keys, [0, 1, 0], keys, [1, 0, 0])
+    assert found.tolist() == [string_oracle.similarity(long, long[3:12])] * 2 + [1.0]
+    assert jaccard(keys, [0], keys, [1], 0.3).tolist() == [0.0]

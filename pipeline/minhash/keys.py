@@ -33,8 +33,8 @@ class Keys:
     """Match keys, one position each; `hashes` are their xxh3-64, which stand for equality.
 
     `chars` counts characters, `doubles` and `triples` distinct shingles of 2 and 3 characters (0 where no comparison can
-    ask for them), `traits` is one hash of what must agree between near-duplicates: the sequence of decimal digit runs
-    and the count of each of `NEGATIONS`.
+    ask for them; doubles no further than one beyond MANY), `traits` is one hash of what must agree between near-duplicates:
+    the sequence of decimal digit runs and the count of each of `NEGATIONS`.
 
     >>> keys = Keys.of(pl.Series(["小于2的数字", "不大于2的数字"]), np.array([1, 2], np.uint64))
     >>> keys.chars.tolist(), bool(keys.traits[0] == keys.traits[1])

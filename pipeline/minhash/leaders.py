@@ -12,7 +12,7 @@ from pipeline.minhash.compiled import Floats, Ints
 from pipeline.minhash.signing import SKETCH
 
 #: Comparisons a crowd may cost: so many, and so many for each member. A look at two bitmaps is a part of one.
-WORK, WORK_EACH, LOOKS = 1 << 16, 6, 32
+WORK, WORK_EACH, LOOKS = 1 << 16, 6, 8
 #: Chance that the sketches of a true pair at the least similarity are taken for those of an unlike pair.
 LOST = 1e-4
 

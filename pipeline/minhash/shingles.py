@@ -11,6 +11,8 @@ from pipeline.minhash.compiled import inlined, kernel
 SHORT = 6
 #: Where the shorter key has fewer characters shingles have 2 of them, else 3.
 LONG = 20
+#: Doubles are counted no further: a key of more has no partner under LONG characters at the least floor there is, 0.3.
+MANY = 64
 
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
@@ -82,7 +84,7 @@ def measure(data, start, end, lo, hi, zeros, words, chars, doubled, tripled, tra
         n, traits[i] = traced(data, start[i], end[i], zeros, words, listed, counts, points, at)
         chars[i], doubled[i], tripled[i] = n, 0, 0
         if n >= SHORT:
-            doubled[i] = _insert(points, n, 2, packed, filled, table_bits(n), 2 * i + 1)
+            doubled[i] = doubles(points, n, MANY, packed, filled, table_bits(n), 2 * i + 1)
         if n >= LONG:
             tripled[i] = _insert(points, n, 3, packed, filled, table_bits(n), 2 * i + 2)
 
@@ -103,6 +105,16 @@ def _lay(points, n, k, packed, filled, bits, turn, first, laid):  # type: ignore
             packed[slot] = value
             first[slot] = i
             laid[i + 1] += 1
+
+
+@inlined
+def _count(data, start, end, points, places):  # type: ignore[no-untyped-def]
+    """All distinct shingles of 2 characters."""
+    n = characters(data, start, end, points, places)
+    values = np.empty(n - 1, np.uint64)
+    for i in range(n - 1):
+        values[i] = pack(points, i, 2)
+    return len(np.unique(values))
 
 
 @inlined
@@ -152,6 +164,10 @@ def shared(left, left_at, right, right_at, lo, hi, minimum, out):  # type: ignor
         if min(n_a, n_b) / max(n_a, n_b) < minimum:
             out[i] = 0.0
             continue
+        if max(n_a, n_b) > MANY and k == 2:  # told no further: counted now, for callers who ask for everyone
+            n_a = _count(a_data, a_start[a], a_end[a], a_points, a_places)
+            n_b = _count(b_data, b_start[b], b_end[b], b_points, b_places)
+            held = np.int64(-1)
         if a != held or k != held_k:
             n = characters(a_data, a_start[a], a_end[a], a_points, a_places)
             held, held_k, bits, turn = a, k, table_bits(n), turn + 1
