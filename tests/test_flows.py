@@ -93,10 +93,15 @@ class Stack:
         return [line["message"] for line in lines]
 
     def task_states(self) -> dict[str, str]:
-        """Name -> state of the task runs of the latest flow run."""
+        """Name -> state of the task runs of the latest flow run, which has ended; the server learns of them in batches."""
         (latest,) = self.ask("/flow_runs/filter", limit=1, sort="START_TIME_DESC")
-        runs = self.ask("/task_runs/filter", flow_runs={"id": {"any_": [latest["id"]]}}, limit=200)
-        return {run["name"]: run["state_name"] for run in runs}
+        end = time.monotonic() + 30
+        while True:
+            runs = self.ask("/task_runs/filter", flow_runs={"id": {"any_": [latest["id"]]}}, limit=200)
+            states = {run["name"]: run["state_name"] for run in runs}
+            if not {"Pending", "Running"} & set(states.values()) or time.monotonic() > end:
+                return states
+            time.sleep(0.3)
 
 
 def recipe() -> dict[str, Any]:
