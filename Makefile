@@ -57,7 +57,8 @@ bench: $(READY) ## every measured claim, as ratios in one run
 	$(BIN)/python -m benchmarks
 
 soak: $(READY) ## builds and pushes killed at every failpoint and at random moments, each run again; ten thousand mutations of each kind
-	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py tests/test_encode_killed.py -k killed
+	M3E_SOAK_KILLS=100 $(BIN)/python -m pytest -q -s tests/test_build.py -k killed
+	M3E_SOAK_KILLS=50 $(BIN)/python -m pytest -q -s tests/test_encode_killed.py tests/test_mine_killed.py
 	M3E_SOAK_KILLS=200 $(BIN)/python -m pytest -q -s tests/test_publish.py -k killed
 	M3E_SOAK_KILLS=200 $(BIN)/python -m pytest -q -s tests/test_hardening_killed.py
 	M3E_SOAK_MUTATIONS=10000 $(BIN)/python -m pytest -q -s tests/test_hardening_fuzz.py

@@ -58,7 +58,7 @@ COLUMNS = {
 #: Columns that a build with scores has besides.
 SCORED = {
     "score_pos": "cosine of the pair by the encoder",
-    "calibrated_pos": "the same between 0 and 1, comparable within the corpus; gold where people judged",
+    "calibrated_pos": "how near they are, between 0 and 1, comparable within the corpus; gold where people judged",
     "neg": "hard negatives: the text, who holds it, where it is from, its cosine, calibrated score, rank and licence",
 }
 #: Columns that such a build gets when it is published, so that views can take them.

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
+
+
+#: What drivers put there: NVIDIA's, its own boards', AMD's, and Windows' under Linux.
+_DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")
 
 
 def gpus() -> int:
-    """How many CUDA devices there are; 0 without torch."""
+    """How many CUDA devices there are; 0 without torch, which is not even loaded where no driver is."""
+    if sys.platform == "linux" and not any(map(os.path.exists, _DRIVERS)):
+        return 0
     if importlib.util.find_spec("torch") is None:
         return 0
     import torch
