@@ -6,7 +6,6 @@ import importlib.util
 import os
 import sys
 
-
 #: What drivers put there: NVIDIA's, its own boards', AMD's, and Windows' under Linux.
 _DRIVERS = ("/dev/nvidiactl", "/dev/nvmap", "/dev/kfd", "/dev/dxg")
 
