@@ -16,8 +16,23 @@ CurationError                 exit 1: the work failed; the message says what to 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+
+def visible(text: str) -> str:
+    """What a sentence quotes may steer a terminal or turn the order of characters: controls are written out.
+
+    >>> visible("the file \x1b[2J\u202e.json")
+    'the file \\x1b[2J\\u202e.json'
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one.encode("unicode_escape").decode() if unicodedata.category(one)[0] == "C" and one != "\n" else one
+        for one in text
+    )
 
 
 class CurationError(Exception):
@@ -34,7 +49,7 @@ class CurationError(Exception):
         super().__init__(place, cause, cure)
 
     def __str__(self) -> str:
-        return f"{self.place}: {self.cause}. Cure: {self.cure}"
+        return visible(f"{self.place}: {self.cause}. Cure: {self.cure}")
 
 
 class UsageError(CurationError):
@@ -101,7 +116,7 @@ class Problem:
 
     def __str__(self) -> str:
         key = f" {self.key}" if self.key else ""
-        return f"{self.file}:{self.line}:{self.column}{key}: {self.message}"
+        return visible(f"{self.file}:{self.line}:{self.column}{key}: {self.message}")
 
 
 class ManifestError(CurationError):
