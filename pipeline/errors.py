@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 
 def visible(text: str) -> str:
-    """What a sentence quotes may steer a terminal or turn the order of characters: controls are written out.
+    r"""What a sentence quotes may steer a terminal or turn the order of characters: controls are written out.
 
     >>> visible("the file \x1b[2J\u202e.json")
     'the file \\x1b[2J\\u202e.json'
