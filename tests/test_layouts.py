@@ -137,6 +137,16 @@ def test_one_stray_row_is_a_bad_row(scratch: Path, layout: str, encoding: str, s
     assert bad[7].reason.startswith(f"not {encoding}: character")
 
 
+@pytest.mark.parametrize("layout", ["csv", "tsv"])
+def test_a_header_in_another_encoding_is_refused(scratch: Path, layout: str) -> None:
+    scratch.write_bytes("问题,答案\n1,2\n".replace(",", "," if layout == "csv" else "\t").encode("gbk"))
+    with pytest.raises(FormatError, match="declared encoding utf-8, but its header does not decode"):
+        read(scratch, part(layout, {"问题": "string"}))
+    scratch.write_bytes(b"\xb4q\n1\n")
+    with pytest.raises(FormatError, match="its header does not decode"):
+        read(scratch, part(layout, {"q": "string"}))
+
+
 @pytest.mark.parametrize("layout", ["jsonl", "json-array", "csv", "txt", "squad"])
 def test_a_wrong_encoding_is_refused(scratch: Path, layout: str) -> None:
     rows = [{"q": f"第{number}行，天气很好"} for number in range(40)]

@@ -39,7 +39,8 @@ class Dialect(NamedTuple):
 def read_delimited(
     chunks: Iterable[bytes], columns: Mapping[str, Column], dialect: Dialect, place: str, on_bad: OnBad
 ) -> Iterator[RowBatch]:
-    """Rows of the text in `chunks`. DriftError where the header lacks a column, FormatError for an open quote."""
+    """Rows of the text in `chunks`. DriftError where the header lacks a column, FormatError for an open quote
+    or a header that does not decode."""
     for name, column in columns.items():
         if not isinstance(column, Scalar | Label):
             raise CurationError(place, f"column {name} is declared {column}", "delimited text has only plain columns")
@@ -49,6 +50,9 @@ def read_delimited(
     checked = False
     for data, starts, ends, fields in _records(chunks, dialect, place):
         if indices is None:
+            if not decodes(data, starts[:1], ends[:1])[0]:
+                cause = f"declared encoding {dialect.encoding}, but its header does not decode"
+                raise FormatError(place, cause, "declare the encoding the file has")
             names = _fields(data[starts[0] : ends[0]], dialect, int(fields[0]))
             indices, width = _places(names, columns, place), len(names)
             starts, ends, fields = starts[1:], ends[1:], fields[1:]
