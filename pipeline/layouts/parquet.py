@@ -61,6 +61,7 @@ def read_parquet(path: Path, columns: Mapping[str, Column], place: str, on_bad: 
                     if unpacks_too_far(size, count):
                         raise unpacked_too_far(place)
                     plain = pa.RecordBatch.from_arrays([_decoded(one) for one in batch.columns], batch.schema.names)
+                    plain.validate(full=True)  # that strings are UTF-8, the reader does not look
                     yield _typed(plain, columns, first_row, on_bad)
                     first_row += batch.num_rows
         except (pa.ArrowException, OSError) as fault:
