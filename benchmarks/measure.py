@@ -31,13 +31,7 @@ def cpu_seconds(sides: Mapping[str, Callable[[], Any]], repeats: int = REPEATS) 
     >>> sorted(cpu_seconds({"sum": lambda: sum(range(10)), "nothing": lambda: None}))
     ['nothing', 'sum']
     """
-    taken: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(repeats):
-        for name, work in sides.items():
-            began = time.process_time()
-            work()
-            taken[name].append(time.process_time() - began)
-    return {name: statistics.median(seconds) for name, seconds in taken.items()}
+    return _medians(sides, repeats, time.process_time)
 
 
 def wall_seconds(sides: Mapping[str, Callable[[], Any]], repeats: int = REPEATS) -> dict[str, float]:
@@ -46,12 +40,16 @@ def wall_seconds(sides: Mapping[str, Callable[[], Any]], repeats: int = REPEATS)
     >>> sorted(wall_seconds({"sum": lambda: sum(range(10)), "nothing": lambda: None}))
     ['nothing', 'sum']
     """
+    return _medians(sides, repeats, time.perf_counter)
+
+
+def _medians(sides: Mapping[str, Callable[[], Any]], repeats: int, clock: Callable[[], float]) -> dict[str, float]:
     taken: dict[str, list[float]] = {name: [] for name in sides}
     for _ in range(repeats):
         for name, work in sides.items():
-            began = time.perf_counter()
+            began = clock()
             work()
-            taken[name].append(time.perf_counter() - began)
+            taken[name].append(clock() - began)
     return {name: statistics.median(seconds) for name, seconds in taken.items()}
 
 
