@@ -220,7 +220,7 @@ def _read_marks(records: Records, span: slice, corpus: str, stage: str, paths: S
         against = pl.col("against") if stage == "decontaminate" else pl.lit(None, pl.String)
         free = pl.Series(records.verdict[rows] == 0)
         hit = frame.with_columns(against=against).with_row_index("row").filter(free & frame["reason"].is_not_null())
-        for (reason, benchmark), found in hit.group_by("reason", "against"):
+        for (reason, benchmark), found in hit.group_by("reason", "against", maintain_order=True):
             at = found["row"].to_numpy() + rows.start
             records.verdict[at] = records.verdicts.number(stage, str(reason), benchmark and str(benchmark))
             records.similarity[at] = found["similarity"].fill_null(float("nan")).to_numpy()

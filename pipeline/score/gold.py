@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 from pipeline.errors import CountError
 from pipeline.licence import UseClass
 from pipeline.normalize import key_hash, match_key
-from pipeline.score.rated import Rate
+
+if TYPE_CHECKING:
+    from pipeline.encode.cross import Rate
 
 
 @dataclass(frozen=True)

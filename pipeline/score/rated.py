@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +10,9 @@ from numpy.typing import NDArray
 from pipeline.score.selection import Negatives
 from pipeline.score.texts import TextFile
 
-Rate = Callable[[Sequence[tuple[str, str]]], NDArray[np.float32]]
+if TYPE_CHECKING:
+    from pipeline.encode.cross import Rate
+
 #: Pairs that are read at a time.
 BLOCK = 16_384
 #: Random pairs, for the curve of a corpus without labels.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -19,12 +19,15 @@ from pipeline.score.calibrate import Curve, curve_of
 from pipeline.score.gold import read_gold
 from pipeline.score.holders import Codes, PoolPart, freest_holders
 from pipeline.score.profile import Profile
-from pipeline.score.rated import Rate, Rated, rate_chosen
+from pipeline.score.rated import Rated, rate_chosen
 from pipeline.score.records import Scorer
 from pipeline.score.selection import select_negatives
 from pipeline.score.texts import same_text, write_texts
 from pipeline.shards import write_parquet
 from pipeline.store import Receipt
+
+if TYPE_CHECKING:
+    from pipeline.encode.cross import Rate
 
 
 @dataclass(frozen=True)
