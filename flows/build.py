@@ -23,10 +23,11 @@ from flows.runner import Log, Tasks
 from pipeline.build import Outcome
 from pipeline.card import yardstick_rows
 from pipeline.errors import CurationError
+from pipeline.folder import PAGE
 from pipeline.ledger import STAGES, Funnel, total
 from pipeline.make import Made, make
 from pipeline.manifest.catalog import read_catalog
-from pipeline.report.opened import open_build, page_of
+from pipeline.report.opened import open_build
 
 
 def run_build(recipe: str, parameters: BuildParameters) -> State[Any]:
@@ -46,7 +47,7 @@ def run_build(recipe: str, parameters: BuildParameters) -> State[Any]:
         )
     create_link_artifact(
         key=f"{recipe}-report",
-        link=page_of(made.folder).resolve().as_uri(),
+        link=(made.folder / PAGE).resolve().as_uri(),
         link_text="report.html",
         description=f"Report page of {recipe}, on the machine that built it",
     )

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from pipeline.store import canonical_json, sync_folder, write_durably
 
 #: Name in the build folder -> where the file lies, and what is told of it (sha256, bytes).
 Links = Mapping[str, tuple[Path, Mapping[str, Any]]]
+#: The report page's name in the folder.
+PAGE = "report.html"
 
 
 def write_folder(
@@ -29,17 +31,20 @@ def write_folder(
     papers: Mapping[str, bytes],
     told: Mapping[str, Any],
     run: Mapping[str, Any],
+    page: Callable[[Path], object] | None = None,
 ) -> bool:
     """Make `target` hold exactly these files, `build.json` (`told` and the sha256 of every file) and `run.json`.
 
     Returns whether anything was written: a folder that holds just this build already is left alone, to the byte.
-    `run` is what is true of this run alone, outside identity. Raises StoreError when `target` cannot be written or
-    holds something that is no build.
+    `run` is what is true of this run alone, outside identity; so is `PAGE`, which `page` writes into a folder that holds
+    all else. Two builds at once into one target come one after the other, and the second leaves an equal one alone.
+    Raises StoreError when `target` cannot be written or holds something that is no build.
     """
     files: dict[str, Any] = {name: dict(known) for name, (_, known) in sorted(links.items())}
     files |= {name: {"sha256": hashlib.sha256(text).hexdigest(), "bytes": len(text)} for name, text in papers.items()}
     receipt = readable_json({**told, "files": files})
     if _holds(target, receipt, files):
+        _have_page(target, page)
         return False
     if target.exists() and not (target / "build.json").exists() and any(target.iterdir()):
         raise StoreError(
@@ -52,6 +57,9 @@ def write_folder(
         out.mkdir(parents=True, exist_ok=True)
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"out-{hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]}.lock"):
+            if _holds(target, receipt, files):
+                _have_page(target, page)
+                return False
             made = target.with_name(f".{target.name}.tmp")
             shutil.rmtree(made, ignore_errors=True)
             failpoints.reach("folder:start")
@@ -65,6 +73,7 @@ def write_folder(
                 write_durably(made / name, text)
             write_durably(made / "run.json", readable_json(run))
             write_durably(made / "build.json", receipt)
+            _have_page(made, page)
             old = target.with_name(f".{target.name}.old")
             shutil.rmtree(old, ignore_errors=True)
             failpoints.reach("folder:made")
@@ -95,6 +104,11 @@ def _holds(target: Path, receipt: bytes, files: Mapping[str, Any]) -> bool:
         )
     except (FileNotFoundError, NotADirectoryError):
         return False
+
+
+def _have_page(folder: Path, page: Callable[[Path], object] | None) -> None:
+    if page is not None and not (folder / PAGE).is_file():
+        page(folder)
 
 
 def _link(source: Path, place: Path) -> None:

@@ -14,7 +14,7 @@ from pipeline.ledger import total
 from pipeline.manifest.corpus import Corpus
 from pipeline.papers import papers_of
 from pipeline.release import parts_of, told_terms
-from pipeline.report.opened import Build, page_of
+from pipeline.report.opened import Build
 from pipeline.report.profile import Profiles, all_leaks, profile_of
 from pipeline.source import Fetched
 from pipeline.store import library_versions
@@ -64,12 +64,14 @@ def write_build(outcome: Outcome, out: Path, only: tuple[str, ...], costs: list[
     made = [outcome.entries["assemble", c.name].key for c in corpora]
     rendered = papers_of(context.store, made, corpora, told, list(outcome.funnels.values()), leaks["all"])
     papers = {"funnel.json": readable_json(funnel), **rendered}
-    changed = write_folder(target, context.store.root / "locks", _links(outcome), papers, told, _run(outcome, costs))
-    if changed or not page_of(target).is_file():
+
+    def page(folder: Path) -> None:
         from pipeline.report.page import write_page
 
-        write_page(Build(target), profiles=profiles)
-    return target, changed
+        write_page(Build(folder), profiles=profiles)
+
+    locks, run = context.store.root / "locks", _run(outcome, costs)
+    return target, write_folder(target, locks, _links(outcome), papers, told, run, page)
 
 
 def versions() -> dict[str, str]:

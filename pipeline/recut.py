@@ -70,11 +70,17 @@ def changed_rule(rule: RuleConfig, words: Sequence[str]) -> RuleConfig:
         raise UsageError(f"--rule {' '.join(words)}", faults, "mend the values named here") from None
 
 
-def recut(build: Build, words: Sequence[str], out: Path | None = None, papers: Papers | None = None) -> Cut:
+def recut(
+    build: Build,
+    words: Sequence[str],
+    out: Path | None = None,
+    papers: Papers | None = None,
+    page: Callable[[Path], object] | None = None,
+) -> Cut:
     """A whole new build in `out` (default: beside the old one) with its negatives cut by a changed rule.
 
     Its name is the old one's and the words. Everything that the rule does not touch is a hard link. The card
-    speaks of the cut: `papers` makes it from the new receipt, and without it it is left out. The same
+    speaks of the cut: `papers` makes it from the new receipt, and without it it is left out; `page` writes the report. The same
     rule gives the same data, to the byte. Only stored candidates can be taken: where a rule leaves a record short, a new
     build may find more further away; the receipt counts such records. What `mine.both` struck out is no candidate: no
     rule brings it back. Raises UsageError where the build has no scores, or has them of a cross-encoder,
@@ -109,7 +115,8 @@ def recut(build: Build, words: Sequence[str], out: Path | None = None, papers: P
             links |= {f"data/{n}": (work / n, f) for n, f in made.items() if not Path(n).name.startswith("terms-")}
             run = {"steps": [], "text": build.run.get("text", {})}
             locks = Path(tempfile.gettempdir()) / "m3e-locks"
-            changed = write_folder(out / name, locks, links, papers(told) if papers else {}, told, run)
+            cards = papers(told) if papers else {}
+            changed = write_folder(out / name, locks, links, cards, told, run, page)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     return Cut(out / name, changed, rule, old["score"], after)

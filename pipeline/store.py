@@ -202,13 +202,28 @@ def seal(folder: Path) -> dict[str, dict[str, Any]]:
 def write_durably(path: Path, content: bytes) -> None:
     """Write a small file so that it is whole or absent, whatever happens."""
     part = path.with_name(f".{path.name}.part")
-    with part.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    failpoints.reach(f"{path.name}:written")
-    os.replace(part, path)
+    while True:
+        with part.open("ab") as file:
+            # One writer at a time; whose part was renamed by another while it waited begins anew. A part that a killed
+            # process left is taken over.
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if not _is_at(part, file.fileno()):
+                continue
+            file.truncate(0)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+            failpoints.reach(f"{path.name}:written")
+            os.replace(part, path)
+            break
     sync_folder(path.parent)
+
+
+def _is_at(path: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def sync_folder(folder: Path) -> None:

@@ -20,10 +20,11 @@ from selectolax.lexbor import LexborHTMLParser as Html
 from pipeline.build import Outcome, build, count
 from pipeline.context import context_of
 from pipeline.errors import UsageError
+from pipeline.folder import PAGE
 from pipeline.manifest.catalog import read_catalog
 from pipeline.receipt import write_build
 from pipeline.report.charts import Slice, bar, histogram, stacked
-from pipeline.report.opened import Build, open_build, page_of
+from pipeline.report.opened import Build, open_build
 from pipeline.report.page import SHOWN, render_page, write_page
 from pipeline.report.preview import preview
 from pipeline.report.profile import LENGTH_BINS, profile, profile_of, profiles_of
@@ -318,10 +319,10 @@ def test_a_corpus_of_which_nothing_is_left_is_shown(tmp_path: Path) -> None:
 def test_the_page_is_made_again_where_it_is_gone(whole: tuple[Path, Outcome], tmp_path: Path) -> None:
     folder = tmp_path / "build"
     shutil.copytree(whole[0], folder)
-    before = page_of(folder).read_bytes()
-    page_of(folder).unlink()
-    assert write_page(Build(folder)) == page_of(folder)
-    assert page_of(folder).read_bytes() == before
+    before = (folder / PAGE).read_bytes()
+    (folder / PAGE).unlink()
+    assert write_page(Build(folder)) == (folder / PAGE)
+    assert (folder / PAGE).read_bytes() == before
     with pytest.raises(UsageError, match="en, zh"):
         write_page(Build(folder), lang="fr")
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.folder import PAGE
 from pipeline.report.difference import difference
-from pipeline.report.opened import Build, open_build, page_of
+from pipeline.report.opened import Build, open_build
 from pipeline.report.page import write_page
 from pipeline.report.removed import looks
 from pipeline.report.repeats import repeats
@@ -92,7 +93,7 @@ def test_every_reason_has_examples_beside_their_kept_record(build: Build) -> Non
 
 
 def test_what_may_not_be_passed_on_is_shown_only_when_asked(build: Build, tmp_path: Path) -> None:
-    page = page_of(build.folder).read_text("utf-8")
+    page = (build.folder / PAGE).read_text("utf-8")
     assert HIDDEN not in page and SENTENCES[0] in page
     assert [row["text"] for row in kept_pairs(build, "parts")] == ["公开的一句话在这里"]
     assert kept_pairs(build, "secret") == [] and len(kept_pairs(build, "secret", show_all=True)) == 4
@@ -101,7 +102,7 @@ def test_what_may_not_be_passed_on_is_shown_only_when_asked(build: Build, tmp_pa
     assert "secret" not in {case.removed.corpus for cases in looks(build).cases.values() for case in cases}
     told = write_page(build, show_all=True)
     assert told.name == "report-all.html" and HIDDEN in told.read_text("utf-8")
-    assert "Keep it to yourself" in told.read_text("utf-8") and page_of(build.folder).read_text("utf-8") == page
+    assert "Keep it to yourself" in told.read_text("utf-8") and (build.folder / PAGE).read_text("utf-8") == page
     told.unlink()
 
 

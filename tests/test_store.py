@@ -220,6 +220,21 @@ def test_a_durable_write_replaces_whole(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
+def test_many_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "x.json"
+    path.with_name(".x.json.part").write_bytes(b"what a killed process left")
+    letters = (b"a", b"b", b"c", b"d")
+
+    def write_often(letter: bytes) -> None:
+        for size in range(1, 200):
+            write_durably(path, letter * size * 100)
+
+    with ThreadPoolExecutor(len(letters)) as writers:
+        list(writers.map(write_often, letters))
+    assert path.read_bytes() in {letter * 199 * 100 for letter in letters}
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
 LOADS = """
 import builtins, time
 assert not hasattr(builtins, "_loads_here"), "another one is loading"

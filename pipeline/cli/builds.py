@@ -129,19 +129,17 @@ def negatives(
     """Cut the hard negatives of a build anew by another rule, from the candidates it keeps."""
     from pipeline.recut import papers_of, recut
     from pipeline.report.negatives import cut_table
-    from pipeline.report.opened import open_build
+    from pipeline.report.opened import Build, open_build
     from pipeline.report.page import write_page
 
     build = open_build(folder)
     known = catalog_of(folders_of(manifests)).corpora
     unknown = [name for name in build.corpora if name not in known]
     papers = None if unknown else papers_of(build, [known[name] for name in build.corpora])
-    cut = recut(build, rule, to, papers)
+    cut = recut(build, rule, to, papers, None if unknown else lambda made: write_page(Build(made)))
     if unknown:
         told = f"no manifest tells of {', '.join(unknown)} (--manifests), so it has no card and no report page"
         say(f"warning: {told}", err, "yellow")
-    elif cut.changed:
-        write_page(open_build(cut.folder))
     out.print(cut_table(cut.before, cut.after))
     say(f"{'Cut' if cut.changed else 'Nothing changed'}: {cut.folder}")
 

@@ -85,8 +85,3 @@ def open_build(folder: Path) -> Build:
         f"give one of its builds: {', '.join(map(str, below))}" if below else "give the folder that `m3e build` printed"
     )
     raise UsageError(str(folder), "there is no finished build here (no build.json)", cure)
-
-
-def page_of(folder: Path) -> Path:
-    """Where the page of a build lies."""
-    return folder / "report.html"

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from pipeline.card import YARDSTICK, licence_mix, losses_of, rebuild_command, yardstick_rows
 from pipeline.disk import writable
 from pipeline.errors import UsageError
+from pipeline.folder import PAGE
 from pipeline.ledger import total
 from pipeline.licence import UseClass, strictest
 from pipeline.rendering import environment
@@ -30,7 +31,6 @@ from pipeline.report.samples import gold_counts, kept_pairs, score_counts, score
 from pipeline.report.words import CHINESE, meaning
 from pipeline.store import write_durably
 
-NAME = "report.html"
 #: With `show_all` the page is for whoever built it; it gets a name of its own, so that it is not passed on by mistake.
 NAME_ALL = "report-all.html"
 LANGUAGES = ("en", "zh")
@@ -48,7 +48,7 @@ def write_page(
     """
     if lang not in LANGUAGES:
         raise UsageError(f"--lang {lang}", "the page does not speak it", f"choose one of: {', '.join(LANGUAGES)}")
-    place = to or build.folder / (NAME_ALL if show_all else NAME)
+    place = to or build.folder / (NAME_ALL if show_all else PAGE)
     page = render_page(build, profiles or profiles_of(build), show_all=show_all, lang=lang)
     with writable(place.parent, "writing the report page"):
         place.parent.mkdir(parents=True, exist_ok=True)

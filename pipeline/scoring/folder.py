@@ -10,7 +10,7 @@ from typing import Any
 from pipeline.folder import readable_json, write_folder
 from pipeline.papers import papers_of
 from pipeline.receipt import folder_name, versions
-from pipeline.report.opened import Build, page_of
+from pipeline.report.opened import Build
 from pipeline.report.profile import Profiles, all_leaks, profile_from
 from pipeline.scoring.graph import Scored
 
@@ -50,12 +50,13 @@ def write_scored(scored: Scored, out: Path, costs: list[dict[str, Any]]) -> tupl
     rendered = papers_of(context.store, made, context.listed, told, context.base.funnels, all_leaks(profiles))
     papers = mined | rendered
     run = {"steps": costs, "text": context.base.run.get("text", {})}
-    changed = write_folder(target, context.store.root / "locks", _links(scored), papers, told, run)
-    if changed or not page_of(target).is_file():
+
+    def page(folder: Path) -> None:
         from pipeline.report.page import write_page
 
-        write_page(Build(target), profiles=profiles)
-    return target, changed
+        write_page(Build(folder), profiles=profiles)
+
+    return target, write_folder(target, context.store.root / "locks", _links(scored), papers, told, run, page)
 
 
 def _links(scored: Scored) -> Files:
