@@ -1,6 +1,7 @@
 # Every target sets up .venv by itself when pyproject.toml or constraints.txt changed.
 PYTHON ?= $(shell for p in python3.11 python3 python; do $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 # Where it is set, every process compiles every library anew; without it the next one takes what the first has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 READY := .venv/.ready
@@ -70,5 +71,9 @@ clean: ## outputs and caches; keeps .venv and the store .m3e
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing; install it, or run: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile -c constraints.txt -e '.[dev]'
+	@# constraints.txt names the whole set, so nothing has to be found out, and halves of it can be put in at a time. Where a
+	@# platform needs more, or has less, the line after finds out.
+	@awk '!/^#/ { print > (".venv/half" ++n % 2) }' constraints.txt
+	@for part in "-r .venv/half0" "-r .venv/half1" "-e ."; do $(PIP) --no-deps $$part & done; wait
+	@$(BIN)/python -m pip check > /dev/null || $(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@

@@ -328,3 +328,7 @@ def test_a_long_key_is_counted_whole_where_a_short_one_asks() -> None:
     found = jaccard(keys, [0, 1, 0], keys, [1, 0, 0])
     assert found.tolist() == [string_oracle.similarity(long, long[3:12])] * 2 + [1.0]
     assert jaccard(keys, [0], keys, [1], 0.3).tolist() == [0.0]
+
+
+def test_no_digit_is_overlooked() -> None:
+    assert marked()[0].tolist() == [c for c in range(sys.maxunicode + 1) if unicodedata.decimal(chr(c), None) == 0]

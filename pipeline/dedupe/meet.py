@@ -65,7 +65,7 @@ def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]
     keys, at = np.empty(len(band_keys), np.uint32), np.empty(len(band_keys), np.uint32)
     _scatter(band_keys, bits, bounds, keys, at)
     parts = len(bounds) - 1
-    threads = min(int(numba.config.NUMBA_NUM_THREADS), parts)  # type: ignore[attr-defined]
+    threads = min(int(numba.config.NUMBA_NUM_THREADS), parts)
     step = -(-parts // (8 * threads)) if threads > 1 else parts
     spans = [(low, min(parts, low + step)) for low in range(0, parts, step)]
     told = (entries.owners, entries.one, entries.two, entries.least, entries.both)

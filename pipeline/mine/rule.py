@@ -96,7 +96,7 @@ def select(
     ranks, origins = np.zeros(n * most, np.int32), np.empty(n * most, np.uint8)
     offsets = np.zeros(n + 1, np.int64)
     window = (rule.first, _LAST if rule.last is None else rule.last)
-    _choose(  # type: ignore[call-arg]
+    _choose(
         *_plain(text, limits(score_pos, rule, mu), drawn_by),
         _plain(*given),
         _plain(*found),

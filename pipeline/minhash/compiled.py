@@ -23,8 +23,15 @@ kernel = numba.njit(nogil=True, cache=True)
 inlined = numba.njit(nogil=True)
 
 
+def fixed(data: Bytes) -> Bytes:
+    """The same bytes, not to be written to: a kernel is compiled once for them, not once more for those that may be."""
+    view = data.view()
+    view.flags.writeable = False
+    return view
+
+
 def threads() -> int:
-    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+    return int(numba.config.NUMBA_NUM_THREADS)
 
 
 def in_blocks(n: int, work: Callable[[int, int], Any], block: int) -> None:

@@ -11,7 +11,6 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from sys import maxunicode
 from typing import Any
 
 import numpy as np
@@ -20,12 +19,14 @@ import polars as pl
 import pyarrow as pa
 
 from pipeline.errors import FormatError
-from pipeline.minhash.compiled import Bytes, Floats, Hashes, Ints, in_blocks
+from pipeline.minhash.compiled import Bytes, Floats, Hashes, Ints, fixed, in_blocks
 from pipeline.minhash.shingles import measure, shared
 
 #: Words whose count must agree between near-duplicates: not, have not, without, non-, not yet.
 NEGATIONS = "不没无非未"
 _BLOCK = 16_384
+#: No script beyond has digits: a look at all code points would take each process as long as a thousand keys do.
+DIGITS_END = 0x20000
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,9 @@ class Keys:
     triples: npt.NDArray[np.int32]
     traits: Hashes
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "data", fixed(self.data))
+
     @classmethod
     def of(cls, keys: pl.Series | pa.Array | pa.ChunkedArray, hashes: Hashes, order: Ints | None = None) -> Keys:
         """Measures strings of any Arrow layout; a null counts as empty.
@@ -66,7 +70,7 @@ class Keys:
         """Measures the keys that lie at `data[start[i] : end[i]]`, valid UTF-8."""
         chars, doubles, triples = (np.zeros(len(start), np.int32) for _ in range(3))
         keys = cls(data, start, end, hashes, chars, doubles, triples, np.empty(len(start), np.uint64))
-        told = (data, start, end)
+        told = (keys.data, start, end)
         found = (chars, doubles, triples, keys.traits)
         in_blocks(len(start), lambda lo, hi: measure(*told, lo, hi, *marked(), *found), _BLOCK)
         return keys
@@ -124,5 +128,5 @@ def _buffers(keys: pl.Series | pa.Array | pa.ChunkedArray) -> tuple[Bytes, Ints]
 @lru_cache(maxsize=1)
 def marked() -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32]]:
     """Code points of every script's digit zero (its nine other digits follow it, which Unicode promises); NEGATIONS."""
-    zeros = [c for c in range(maxunicode + 1) if unicodedata.decimal(chr(c), None) == 0]
+    zeros = [c for c in range(DIGITS_END) if unicodedata.decimal(chr(c), None) == 0]
     return np.array(zeros, np.uint32), np.array([ord(word) for word in NEGATIONS], np.uint32)

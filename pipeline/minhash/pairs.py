@@ -65,19 +65,21 @@ class Pairs:
 def _compare(keys, traits, ends, least, first, second):  # type: ignore[no-untyped-def]
     """The second side is looked at only where the first reaches `least`."""
     text, other_text, pos, other_pos = ends
-    at, n = np.empty(len(text), np.int64), 0
+    # A plain 0 would be a type of its own: `shared` would be compiled for it once more.
+    none = np.int64(0)
+    at, n = np.empty(len(text), np.int64), none
     for i in range(len(text)):
         if traits[text[i]] == traits[other_text[i]] and traits[pos[i]] == traits[other_pos[i]]:
             at[n] = i
             n += 1
     one, two = np.empty(n, np.float64), np.empty(n, np.float64)
-    shared(keys, text[at[:n]], keys, other_text[at[:n]], 0, n, least, one)
-    m = 0
+    shared(keys, text[at[:n]], keys, other_text[at[:n]], none, n, least, one)
+    m = none
     for i in range(n):
         if one[i] >= least:
             at[m], one[m] = at[i], one[i]
             m += 1
-    shared(keys, pos[at[:m]], keys, other_pos[at[:m]], 0, m, least, two)
+    shared(keys, pos[at[:m]], keys, other_pos[at[:m]], none, m, least, two)
     for i in range(m):
         if two[i] >= least:
             first[at[i]], second[at[i]] = one[i], two[i]

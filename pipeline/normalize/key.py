@@ -219,6 +219,9 @@ def _folded(
     data: Bytes, start: Ints, end: Ints, out: Bytes, simplified: bool = False
 ) -> tuple[pl.Series, Ints, npt.NDArray[np.bool_]]:
     """The same of `data[start[i] : end[i]]`, written to `out`, which is at least as long; and the n + 1 offsets there."""
+    # Compiled once, for bytes that may not be written, whether those of Arrow or our own.
+    data = data.view()
+    data.flags.writeable = False
     n = len(start)
     offsets = np.zeros(n + 1, np.int64)
     context, phrase = np.zeros(n, np.bool_), np.zeros(n, np.bool_)

@@ -73,7 +73,7 @@ def write_texts(pool: Sequence[Path], chosen: NDArray[np.uint32], path: Path, *,
             at += int(lengths[ids].sum())
             _append(file, kept)
             first = last
-    content = np.memmap(path, np.uint8, "r") if at else np.zeros(0, np.uint8)
+    content = np.memmap(path, np.uint8, "r") if at else np.frombuffer(b"", np.uint8)
     return TextFile(content, starts, lengths, hashes, keys)
 
 
