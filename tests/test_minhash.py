@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import unicodedata
 from collections.abc import Sequence
 
 import datasketch
@@ -32,6 +34,7 @@ from pipeline.minhash import (
     signatures,
     slots,
 )
+from pipeline.minhash.keys import marked
 
 TEXTS = [
     "",
