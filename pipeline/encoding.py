@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from pipeline.code import code_hash, loaded
+from pipeline.cost import measured_entry
 from pipeline.manifest.encoder import EncoderManifest, PackageModel
 from pipeline.store import Entry, Receipt, Store, stage_key
 from pipeline.weights import EncoderIdentity, identify
@@ -99,7 +100,9 @@ def encode_step(
             return encode(path, out, opened, partial(context.encoded, corpus))
 
         key = vectors_key(manifest, identity, pool.files[path.name]["sha256"])
-        return context.store.entry("encode", key, loaded("pipeline.encode", work), rehearsal=context.rehearsal)
+        return measured_entry(
+            context.store, "encode", key, loaded("pipeline.encode", work), rehearsal=context.rehearsal
+        )
 
     if context.rehearsal and not pool.files:  # not made yet, so nobody knows its shards
         return [context.store.entry("encode", vectors_key(manifest, identity, pool.key), lambda _: {}, rehearsal=True)]

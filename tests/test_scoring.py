@@ -144,6 +144,14 @@ def test_the_report_shows_negatives_and_is_whole_in_a_browser(shared: tuple[Run,
     assert faults_of(page) == []
 
 
+def test_what_it_cost_is_told_of_every_stage_the_bases_too(shared: tuple[Run, Made]) -> None:
+    told = open_build(shared[1].folder).run["steps"]
+    stages = {row["stage"] for row in told}
+    assert {"convert", "assemble", "pool", "encode", "mine", "score"} < stages
+    assert {row["corpus"] for row in told if row["stage"] == "encode"} == set(CORPORA)
+    assert all(row["seconds"] > 0 and row["peak_bytes"] > 0 for row in told)
+
+
 def test_every_record_of_the_base_comes_back_with_its_negatives(shared: tuple[Run, Made]) -> None:
     made = shared[1]
     base = open_build(made.folder.parent / "small")

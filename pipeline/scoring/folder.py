@@ -49,7 +49,8 @@ def write_scored(scored: Scored, out: Path, costs: list[dict[str, Any]]) -> tupl
     made = [scored.entries["score", c.name].key for c in context.corpora]
     rendered = papers_of(context.store, made, context.listed, told, context.base.funnels, all_leaks(profiles))
     papers = mined | rendered
-    run = {"steps": costs, "text": context.base.run.get("text", {})}
+    # The base's steps are part of what this build took, whenever that was.
+    run = {"steps": [*context.base.run.get("steps", []), *costs], "text": context.base.run.get("text", {})}
 
     def page(folder: Path) -> None:
         from pipeline.report.page import write_page
