@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import json
 import os
 import shutil
 import subprocess
@@ -159,8 +160,15 @@ def audited(*words: str, cwd: Path) -> list[str]:
     return [line.removeprefix("AUDIT ") for line in done.stdout.splitlines() if line.startswith("AUDIT ")]
 
 
-def test_a_whole_demo_unpickles_nothing_runs_no_data_and_asks_no_network(tmp_path: Path) -> None:
+def test_a_whole_demo_with_scores_unpickles_nothing_runs_no_data_and_asks_no_network(tmp_path: Path) -> None:
+    pytest.importorskip("sentence_transformers", reason="the encoder is loaded by it (extra: mine)")
+    from tests.test_scoring import Run, encoder
+    from tests.tiny_model import letters, tiny_model
+
+    encoder(tmp_path, "tiny", tiny_model(tmp_path / "tiny", [letters()], layers=1))
+    Run(tmp_path).recipe(base="demo", encoder="tiny", mine={"keep": 20, "yardstick_texts": 50})
     heard = audited("control", cwd=tmp_path)
     assert {line.partition(" ")[0].rstrip(":") for line in heard} >= {"pickle.find_class", "socket.connect", "compile"}
-    assert audited("build", "demo", "--out", str(tmp_path / "b"), "--store", str(tmp_path / "s"), cwd=tmp_path) == []
-    assert (tmp_path / "b" / "demo" / "build.json").is_file()
+    told = ("--manifests", str(tmp_path / "manifests"), "--out", str(tmp_path / "b"), "--store", str(tmp_path / "s"))
+    assert audited("build", "scored", *told, cwd=tmp_path) == []
+    assert "score" in json.loads((tmp_path / "b" / "scored" / "build.json").read_bytes())
