@@ -16,11 +16,12 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 from pytest_httpserver import HTTPServer
 from ruamel.yaml import YAML
 
@@ -37,6 +38,21 @@ from tests.test_build import pairs
 PREFECT = [str(Path(sys.executable).parent / "prefect")]
 
 
+#: Runs flows one after the other, as the server's clients do; what they print goes to the log.
+FLOWS = """
+import importlib, json, os, sys
+from flows import parameters
+answers = os.fdopen(os.dup(1), "w")
+os.dup2(2, 1)
+for line in sys.stdin:
+    flow, kind, told = json.loads(line)
+    module, _, name = flow.partition(":")
+    given = getattr(parameters, kind, None) or getattr(importlib.import_module(module), kind)
+    state = getattr(importlib.import_module(module), name)(given(**told), return_state=True)
+    print(json.dumps([state.name, state.message or ""]), file=answers, flush=True)
+"""
+
+
 @dataclass
 class Stack:
     """A server, a worker and our deployments, in a home of their own; manifests in M3E_MANIFESTS."""
@@ -44,6 +60,7 @@ class Stack:
     base: Path
     env: dict[str, str]
     worker: subprocess.Popen[bytes]
+    flows: subprocess.Popen[bytes]
 
     def prefect(self, *words: str, seconds: int = 240) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -66,6 +83,20 @@ class Stack:
                 return state["name"], state["message"] or ""
             time.sleep(0.2)
         raise AssertionError(f"the run of {deployment} goes on and on")
+
+    def here(self, flow: str, parameters: BaseModel) -> tuple[str, str]:
+        """The same of a flow that runs in one process with others: to start one takes longer than a small build."""
+        place, line = (
+            self.flows.stdin,
+            json.dumps([flow, type(parameters).__name__, parameters.model_dump(mode="json")]),
+        )
+        assert place is not None and self.flows.stdout is not None
+        place.write(f"{line}\n".encode())
+        place.flush()
+        answer = self.flows.stdout.readline()
+        assert answer, (self.base / "logs/flows").read_text()
+        name, message = json.loads(answer)
+        return name, message
 
     def ask(self, path: str, **body: Any) -> Any:
         return self._answer(path, json.dumps(body).encode())
@@ -174,7 +205,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory, hub: UploadDouble) -> Iterat
             "worker", "worker", "start", "--pool", "m3e-local", "--type", "process", PREFECT_PLUGINS_ENABLED="false"
         )
         started.append(worker)
-        made = Stack(base, env, worker)
+        with (logs / "flows").open("wb") as log:
+            flows = subprocess.Popen(
+                [sys.executable, "-c", FLOWS],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=env,
+                cwd=ROOT,
+            )
+        started.append(flows)
+        made = Stack(base, env, worker, flows)
         for _ in range(600):  # the worker makes the pool, and deploy needs it
             if made.ask("/work_pools/filter"):
                 break
@@ -191,6 +232,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory, hub: UploadDouble) -> Iterat
                 process.wait(15)
             except subprocess.TimeoutExpired:
                 os.killpg(process.pid, signal.SIGKILL)
+            for pipe in filter(None, (process.stdin, process.stdout)):
+                pipe.close()
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -240,19 +283,19 @@ def test_the_literal_command_builds_what_the_command_line_builds(stack: Stack, p
 def test_a_missing_corpus_completes_with_gaps_and_all_missing_fails(stack: Stack, plain: dict[str, str]) -> None:
     data = stack.base / "manifests" / "files"
     kept = (data / "two.jsonl").read_bytes()
-    told = {"store": str(stack.base / "plain-store")}
+    told = {"store": stack.base / "plain-store"}
     try:
         (data / "two.jsonl").unlink()
-        assert stack.run(out=str(stack.base / "gap"), **told)[0] == "CompletedWithGaps"
+        asked = BuildParameters(out=stack.base / "gap", **told)
+        assert stack.here("flows.build:build_demo", asked)[0] == "CompletedWithGaps"
         # What the command line has made is not made again; what looks at all corpora is.
         cached = {name for name, state in stack.task_states().items() if state == "Cached"}
         by_corpus = {f"{stage} {name}" for stage in ("convert", "quality", "decontaminate") for name in ("one", "web")}
         assert cached == by_corpus | {"protect all"}
         (gaps,) = [a for a in stack.ask("/artifacts/latest/filter", limit=50) if a["key"] == "demo-gaps"]
         assert "two.jsonl" in gaps["data"]
-        only = stack.command(out=str(stack.base / "none"), only=["two"], **told)
-        assert only.returncode == 1
-        assert "Failed" in only.stdout
+        only = BuildParameters(out=stack.base / "none", only=["two"], **told)
+        assert stack.here("flows.build:build_demo", only)[0] == "Failed"
     finally:
         (data / "two.jsonl").write_bytes(kept)
 
@@ -330,7 +373,8 @@ def test_runs_that_died_with_their_machine_become_crashed(stack: Stack) -> None:
 
 def test_dask_workers_give_the_same_bytes(stack: Stack, plain: dict[str, str]) -> None:
     pytest.importorskip("prefect_dask")
-    done = stack.run(out=str(stack.base / "dask"), store=str(stack.base / "dask-store"), runner="dask", workers=2)
+    told = BuildParameters(out=stack.base / "dask", store=stack.base / "dask-store", runner="dask", workers=2)
+    done = stack.here("flows.build:build_demo", told)
     assert done[0] == "Completed", done
     assert files(stack.base / "dask/demo") == plain
     assert one_line_per_file(stack)  # the listener went to the workers with the context
@@ -339,11 +383,15 @@ def test_dask_workers_give_the_same_bytes(stack: Stack, plain: dict[str, str]) -
 def test_publish_is_a_dry_run_by_default_and_the_token_stays_out_of_everything(
     stack: Stack, plain: dict[str, str], hub: UploadDouble
 ) -> None:
-    told = {"repo": "alice/flow", "build": str(stack.base / "plain/demo"), "store": str(stack.base / "store")}
-    asked = stack.run("publish", **told)
+    told: dict[str, Any] = {
+        "repo": "alice/flow",
+        "build": str(stack.base / "plain/demo"),
+        "store": str(stack.base / "store"),
+    }
+    asked = stack.here("flows.publish:publish", PublishParameters(**told))
     assert asked[0] == "DryRun", asked
     assert not hub.repositories and not [r for r in hub.requests if r.method not in ("GET", "HEAD")]
-    done = stack.run("publish", **told, dry_run=False, tag="v1")
+    done = stack.here("flows.publish:publish", PublishParameters(**told, dry_run=False, tag="v1"))
     assert done[0] == "Published", done
     pushed = hub.head("alice/flow").tree
     for name, sha256 in plain.items():
@@ -361,27 +409,17 @@ def test_publish_is_a_dry_run_by_default_and_the_token_stays_out_of_everything(
     assert tokens_below(stack.base) == []
 
 
-TRAIN = """
-import sys
-from flows.parameters import TrainParameters
-from flows.train import train_m3e
-build, model, out = sys.argv[1:]
-state = train_m3e(TrainParameters(build=build, model=model, out=out, steps=3, batch=2), return_state=True)
-sys.exit(state.message if not state.is_completed() else 0)
-"""
-
-
 def test_a_model_is_trained_by_the_flow_on_the_server(stack: Stack, plain: dict[str, str]) -> None:
     pytest.importorskip("accelerate", reason="the trainer needs it (extra: train)")
     from tests.tiny_model import letters, tiny_model
 
     model = tiny_model(stack.base / "tiny", [letters()], layers=1)
-    told = [str(stack.base / "plain/demo"), str(model), str(stack.base / "trained")]
-    # The pool of training has a worker on a GPU machine alone: the flow itself is run here.
-    done = subprocess.run(
-        [sys.executable, "-c", TRAIN, *told], env=stack.env, cwd=ROOT, capture_output=True, text=True, check=False
+    # The pool of training has a worker on a GPU machine alone.
+    told = TrainParameters(
+        build=stack.base / "plain/demo", model=str(model), out=stack.base / "trained", steps=3, batch=2
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = stack.here("flows.train:train_m3e", told)
+    assert done[0] == "Completed", done
     assert (stack.base / "trained/model.safetensors").is_file()
     assert [name.split("-")[0] for name in stack.task_states()] == ["train"]
     assert any("step 3 of 3: loss" in line for line in stack.log_lines())
@@ -390,7 +428,7 @@ def test_a_model_is_trained_by_the_flow_on_the_server(stack: Stack, plain: dict[
 
 
 def test_the_alias_can_be_switched_off(stack: Stack) -> None:
-    off = Stack(stack.base, stack.env | {"PREFECT_PLUGINS_ENABLED": "0"}, stack.worker)
+    off = replace(stack, env=stack.env | {"PREFECT_PLUGINS_ENABLED": "0"})
     done = off.prefect("deployment", "run", "build-demo", "--param", "parameters={}")
     assert done.returncode == 1
     assert "build-demo" in done.stderr + done.stdout
