@@ -122,7 +122,8 @@ class _Task:
         from pipeline.mine.csr import Csr
         from pipeline.mine.search import ROWS, Search
 
-        look = Search(self.among, self.wanted, vetoes, binary=binary)
+        # Drawn in no order, as a pool is.
+        look = Search(self.among, self.wanted, vetoes, binary=binary, shuffled=True)
         found = []
         for lo in range(0, len(self.q), ROWS):
             rows = np.arange(lo, min(lo + ROWS, len(self.q)))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from benchmarks.finished import ngrams
 from pipeline.encode import nearest, tiles
-from pipeline.mine import search
+from pipeline.mine import search, taking
 from pipeline.mine.csr import Csr
 from pipeline.mine.search import Search, Veto, Wanted
 from pipeline.mine.side import Side
@@ -70,6 +70,10 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
     # Few distinct coordinates: scores tie all the time.
     levels = data.draw(st.sampled_from([2, 3, 1000]))
     q, c = (unit(draw.integers(-levels, levels + 1, (k, d)).astype(float)) for k in (n, m))
+    shuffled = data.draw(st.booleans())
+    if data.draw(st.booleans()):
+        # In an order all the same: the first block tells nothing of the others.
+        c = c[np.argsort((1 - 2 * data.draw(st.integers(0, 1))) * (c @ q[0]).astype(float))]
     banned = [set(draw.integers(0, max(m, 1), data.draw(st.integers(0, 6))).tolist()) & set(range(m)) for _ in range(n)]
     limits = [sorted({float(np.float32(x)) for x in draw.uniform(-0.5, 1, draw.integers(0, 7))}) for _ in range(n)]
     keep, eligible = data.draw(st.integers(1, 20)), data.draw(st.integers(1, 8))
@@ -102,13 +106,17 @@ def test_equal_to_brute_force_whatever_the_ties(data: st.DataObject) -> None:
     with pytest.MonkeyPatch.context() as patch:
         columns = data.draw(st.sampled_from([7, 64, 4096]))
         patch.setattr(search, "COLUMNS", columns)
+        if data.draw(st.booleans()):
+            patch.setattr(search, "SLACK", 2)
+            patch.setattr(taking, "ROOM", 2)
         patch.setattr(nearest, "COLUMNS", columns)
         patch.setattr(tiles, "TILE", data.draw(st.sampled_from([4, 128])))
         if by_tiles:
             patch.setattr(tiles, "kernel_on", lambda *_: plain_tops)
             patch.setattr(nearest, "_FEW", 0)
             patch.setattr(tiles, "_ANEW", data.draw(st.sampled_from([0.2, 1])))
-        found = Search(side(c, hold=hold, device=device), wanted, vetoes)(side(q, hold=False), np.arange(n), bans)
+        look = Search(side(c, hold=hold, device=device), wanted, vetoes, shuffled=shuffled)
+        found = look(side(q, hold=False), np.arange(n), bans)
     assert listed(found, n) == brute(q, c, banned, keep, eligible, limits, second)
 
 
@@ -147,6 +155,30 @@ def test_torch_finds_what_numpy_finds(way: str, alike, monkeypatch: pytest.Monke
     assert listed(torchs, 300) == listed(numpys, 300)
     behind = torchs.ranks > 40
     assert behind.any() and torchs.ranks.max() > 500
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_the_first_block_tells_where_the_best_end_unless_there_is_an_order(
+    ordered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(1)
+    q, c = (unit(draw.standard_normal((k, 16))) for k in (20, 2000))
+    if ordered:
+        c = c[np.argsort(-(c @ q[0]).astype(float))]
+    banned = [set(draw.integers(0, 2000, 5).tolist()) for _ in q]
+    view = q, c, draw.uniform(0.5, 0.7, 20)
+    bans = Csr.of(np.repeat(np.arange(20), [len(b) for b in banned]), np.array([j for b in banned for j in b]), 20)
+    limits = draw.uniform(0.3, 0.6, 20)
+    for name, size in (("COLUMNS", 200), ("SLACK", 5)):
+        monkeypatch.setattr(search, name, size)
+    searched = []
+    plain = Search._by_products
+    monkeypatch.setattr(Search, "_by_products", lambda *a: searched.append(len(a[2])) or plain(*a))
+    veto = Veto(side(q, hold=False), side(c, hold=True), view[2])
+    look = Search(side(c, hold=True), Wanted(30, 3, np.arange(21), limits), [veto], shuffled=True)
+    found = look(side(q, hold=False), np.arange(20), bans)
+    assert listed(found, 20) == brute(q, c, banned, 30, 3, [[limit] for limit in limits], view)
+    assert len(searched) == 1 + ordered and found.searched_again == 0
 
 
 def test_signs_find_nearly_all_of_dense_vectors_and_every_eligible_one_there_is() -> None:

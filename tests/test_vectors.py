@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import errno
 import random
+import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tiny_model import Letters
 
-from pipeline.encode import Progress, Vectors, encode
+from pipeline.encode import Progress, Vectors, device_of, encode, pool
+from pipeline.encoding import encode_step, silent
 from pipeline.errors import FormatError, StoreError
 from pipeline.record import POOL_SCHEMA
 from pipeline.store import Store
@@ -139,3 +143,30 @@ def test_a_truncated_shard_is_made_again(tmp_path: Path) -> None:
     again = store.run("encode", "k", work)
     assert not again.cached and len(runs) == 2
     assert (again.path / "vectors.npy").read_bytes() == whole
+
+
+def test_shards_take_turns_on_the_gpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shard n of a pool is encoded on GPU n modulo their number, and its vectors stand at its place."""
+    monkeypatch.setattr(sys.modules["pipeline.encode.pool"], "SHARD_TEXTS", 2)
+    monkeypatch.setattr("pipeline.encode.device.gpus", lambda: 3)
+    opened: dict[int, str] = {}
+
+    def opening(_manifest: object, _home: Path, *, shard: int, cache: Path) -> Letters:
+        opened[shard] = device_of(shard)
+        return Letters()
+
+    monkeypatch.setattr("pipeline.encode.open_encoder", opening)
+    rows = [{"text": f"问题{n}", "text_pos": f"回答{n}", "text_neg": []} for n in range(8)]
+    pl.DataFrame(rows, schema_overrides={"text_neg": pl.List(pl.String)}).write_parquet(tmp_path / "data.parquet")
+    store = Store(tmp_path / "store")
+    made = store.run("pool", "0" * 64, lambda out: pool([tmp_path / "data.parquet"], [], out, one_side=True))
+    context = SimpleNamespace(
+        encoders={"letters": (SimpleNamespace(source=None), tmp_path)}, store=store, rehearsal=False, encoded=silent
+    )
+    entries = encode_step(context, "one", "letters", SimpleNamespace(address=dict), made)  # type: ignore[arg-type]
+    assert len(entries) == len(made.files) == 8
+    assert opened == {n: f"cuda:{n % 3}" for n in range(8)}
+    texts = [pl.read_parquet(path)["text"].to_list() for path in made.paths("pool-*.parquet")]
+    for some, entry in zip(texts, entries, strict=True):
+        want = [Letters().encode([text], False)[0].astype(np.float16) for text in some]
+        assert np.array_equal(np.load(entry.path / "vectors.npy"), np.array(want).reshape(-1, 8))

@@ -12,6 +12,7 @@ the other is told as the yardstick.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -98,7 +99,7 @@ def decide(
     n = len(hidden.rows)
     negatives, false = np.zeros(len(GRID), np.int64), np.zeros(len(GRID), np.int64)
     near_sum, far_sum = np.zeros(len(GRID)), np.zeros(len(GRID))
-    deep = Search(search.candidates, Wanted(LOOKED, 1, np.zeros(len(texts) + 1, np.int64), np.zeros(0)), search.vetoes)
+    deep = replace(search, wanted=Wanted(LOOKED, 1, np.zeros(len(texts) + 1, np.int64), np.zeros(0)), binary=False)
     for lo in range(0, n, _ROWS):
         at = np.arange(lo, min(lo + _ROWS, n))
         rows, pos = hidden.rows[at], score_pos[at]

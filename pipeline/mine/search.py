@@ -5,6 +5,9 @@ product while it lies in the cache, and hands what is left to one list a row. A 
 again in float64, and ordered by that, ties by id: so the result does not depend on blocks, threads or the BLAS. Where a
 float32 rounding error could have kept a candidate out, that text is searched again in float64, slowly; it is rare.
 
+Candidates of a pool stand in no order, so the first block tells where the border of the best will lie, and what lies below
+is not taken. Where that leaves a text too little, it is searched again without.
+
 The list of eligible ones works alongside: the texts whose first `keep` hold too few get theirs in the same pass. On a GPU
 the products and lists are torch's (`pipeline.encode.nearest`), the eligible ones take a second pass over those texts alone,
 and the result is the same to the last bit.
@@ -12,6 +15,7 @@ and the result is the same to the last bit.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -19,18 +23,19 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.encode.nearest import Barred
-from pipeline.mine import kernels
 from pipeline.mine.csr import Bools, Csr, Ints
-from pipeline.mine.findings import NONE, Nearest, Packed, Part, Scores, lines, pack, together, unpack
+from pipeline.mine.findings import NONE, Nearest, Part, Scores, lines, pack, together, unpack
 from pipeline.mine.side import CHUNK, Held, Limits, Matrix, Side
-from pipeline.minhash.compiled import in_blocks, threads
+from pipeline.mine.signs import agreement
+from pipeline.mine.taking import NO_BET, Bet, Taking, View
+from pipeline.minhash.compiled import in_blocks
 
 #: Queries and candidates that meet in one product: 16 MiB of scores.
 ROWS, COLUMNS = 1024, 4096
 #: How many more than asked are scored again.
 SLACK, SLACK_ELIGIBLE = 28, 9
-#: How many times its size a list grows before it is cut.
-ROOM = 2
+#: The largest part of the candidates from which the border of the best is guessed.
+SHARE = 0.5
 #: Candidates looked at by their signs for each one kept.
 SIGNS = 4
 
@@ -55,12 +60,14 @@ class Wanted(NamedTuple):
 
 @dataclass(frozen=True)
 class Search:
-    """What is searched among, and how: `binary` looks through signs first and misses a few."""
+    """What is searched among, and how: `binary` looks through signs first and misses a few. shuffled: the candidates stand
+    in no order, so that any of them tell of all."""
 
     candidates: Side
     wanted: Wanted
     vetoes: Sequence[Veto] = ()
     binary: bool = False
+    shuffled: bool = False
 
     def __call__(self, queries: Side, rows: Ints, bans: Csr) -> Nearest:
         """Search for some rows of `queries`; `bans` are positions among the candidates, in order, one list a row."""
@@ -72,32 +79,35 @@ class Search:
         left = queries.take(rows)
         owner, limits = _requests(self.wanted, rows)
         parts: list[Part]
-        if self.binary:
-            parts, unsure = self._by_signs(left, rows, bans, owner, limits)
-            if len(unsure):
-                rest = Search(self.candidates, self.wanted, self.vetoes)
-                again = rest(queries, rows[unsure], bans.some(unsure))
-                at_row = np.repeat(unsure, np.diff(again.offsets))
-                parts.append(Part(at_row, again.ranks, again.at, again.scores))
-        else:
-            search = self._by_products if self.candidates.there is None else self._on_device
-            parts, unsure = search(left, rows, bans, owner, limits)
+        search = self._by_products if self.candidates.there is None else self._on_device
+        parts, unsure = (self._by_signs if self.binary else search)(left, rows, bans, owner, limits)
+        slow = len(unsure)
+        if not self.binary and self._bet == NO_BET:
             parts += [self._slowly(left, rows, bans, int(i), limits[owner == i]) for i in unsure]
-        return together(rows, parts, len(unsure))
+        elif len(unsure):
+            rest = Search(self.candidates, self.wanted, self.vetoes)
+            again = rest(queries, rows[unsure], bans.some(unsure))
+            at_row = np.repeat(unsure, np.diff(again.offsets))
+            parts.append(Part(at_row, again.ranks, again.at, again.scores))
+            slow = slow if self.binary else again.searched_again
+        return together(rows, parts, slow)
 
     def _by_products(self, left: Matrix, rows: Ints, bans: Csr, owner: Ints, limits: Limits) -> tuple[list[Part], Ints]:
         error = self._error
         reach = (limits + error).astype(np.float32)
-        taking = _Taking(bans, self.wanted.keep + SLACK, owner, reach, self.wanted.eligible + SLACK_ELIGIBLE)
+        taking = Taking(bans, self._size, owner, reach, self._low_size, self._bet)
         others = [(veto, veto.queries.take(rows), veto.limits[rows]) for veto in self.vetoes]
+        lasting = all(veto.candidates.held is not None for veto in self.vetoes)
+        views: list[View] = []
         for first, scores in self._products(left, self.candidates):
             end = first + scores.shape[1]
-            views = [(other, veto.candidates.block(first, end), most, error) for veto, other, most in others]
-            taking.block(first, scores, views)
-        best, sure = self._best(left, rows, *taking.best())
+            if not (lasting and views):
+                views = [(other, *veto.candidates.span(first, end), most, error) for veto, other, most in others]
+            taking.block(first, scores, views, lasting=lasting)
+        best, sure = self._best(*taking.best(views, left, self.candidates))
         short = self._short(best, owner, limits, len(rows))
         low = taking.best_below(short)
-        eligible, sure_too = self._eligible(left, rows, owner[short], limits[short], *low)
+        eligible, sure_too = self._eligible(left, owner[short], limits[short], *low)
         sure[owner[short[~sure_too]]] = False
         return [part.where(sure[part.row]) for part in (best, eligible)], np.flatnonzero(~sure)
 
@@ -105,7 +115,7 @@ class Search:
         there = self.candidates.there
         assert there is not None
         found = there.best(left, self.wanted.keep + SLACK, bans.offsets, bans.items, self._barred(rows))
-        best, sure = self._best(left, rows, found.at, found.worst)
+        best, sure = self._best(found.at, self.candidates.cosines(left, found.at), found.worst)
         parts = [best]
         short = self._short(best, owner, limits, len(rows))
         for some in (short[lo : lo + ROWS] for lo in range(0, len(short), ROWS)):
@@ -119,7 +129,7 @@ class Search:
                 self._barred(rows[row]),
                 reach=(up_to + self._error).astype(np.float32),
             )
-            part, sure_too = self._eligible(left, rows, row, up_to, low.at, low.worst, low.above)
+            part, sure_too = self._eligible(left, row, up_to, low.at, low.worst, low.above)
             sure[row[~sure_too]] = False
             parts.append(part)
         return [part.where(sure[part.row]) for part in parts], np.flatnonzero(~sure)
@@ -142,15 +152,15 @@ class Search:
         n, keep = len(rows), self.wanted.keep
         size = min(max(SIGNS * keep, 400), max(len(self.candidates), 1))
         nothing = np.zeros(0, np.int64)
-        taking = _Taking(bans, size, nothing, nothing.astype(np.float32), 1)
+        taking = Taking(bans, size, nothing, nothing.astype(np.float32), 1)
         signs = Side(Held(left), np.arange(n), left.shape[1]).signs(0, n)
         for first in range(0, len(self.candidates), COLUMNS):
             words = self.candidates.signs(first, min(first + COLUMNS, len(self.candidates)))
             scores = np.empty((n, len(words)), np.float32)
-            in_blocks(n, lambda a, b: kernels.agreement(signs, words, scores, a, b), CHUNK)  # noqa: B023
+            in_blocks(n, lambda a, b: agreement(signs, words, scores, a, b), CHUNK)  # noqa: B023
             taking.block(first, scores)
-        ordered = self._ordered(left, rows, np.arange(n), taking.best()[0], vetoed=False)
-        scores, at = unpack(ordered)
+        at, scores, _ = taking.best((), left, self.candidates)
+        scores, at = unpack(np.sort(pack(scores, self._free(rows, at)), axis=1))
         found = at >= 0
         parts = [lines(found & (np.arange(at.shape[1]) < keep), scores, at)]
         passing = found[owner] & (scores[owner] <= limits[:, None])
@@ -163,6 +173,23 @@ class Search:
         sure = np.ones(n, np.bool_)
         sure[unsure] = False
         return [part.where(sure[part.row]) for part in parts], unsure
+
+    @property
+    def _size(self) -> int:
+        return self.wanted.keep + SLACK
+
+    @property
+    def _low_size(self) -> int:
+        return self.wanted.eligible + SLACK_ELIGIBLE
+
+    @property
+    def _bet(self) -> Bet:
+        """How many of the first block hold, but for one text in some ten thousand, whatever of the best stands in it."""
+        share = min(COLUMNS / max(len(self.candidates), 1), 1)
+        if not self.shuffled or self.candidates.there is not None or share > SHARE:
+            return NO_BET
+        wanted, low = (share * size for size in (self._size, self._low_size))
+        return Bet(*(math.ceil(mean + 5 * math.sqrt(mean) + 2) for mean in (wanted, low)))
 
     @property
     def _error(self) -> float:
@@ -180,20 +207,16 @@ class Search:
             np.matmul(left, block.T, out=scores)
             yield first, scores
 
-    def _ordered(self, left: Matrix, rows: Ints, owner: Ints, at: Ints, *, vetoed: bool = True) -> Packed:
-        """uint64 [len(owner), m], ascending: score and place of what stands in each list, the vetoed ones taken out.
+    def _free(self, rows: Ints, at: Ints) -> Ints:
+        """The places in each row's list, -1 for those that a veto takes out."""
+        for veto in self.vetoes:
+            second = veto.candidates.cosines(veto.queries.take(rows), at)
+            at = np.where(second <= veto.limits[rows][:, None], at, -1)
+        return at
 
-        vetoed: they are out already.
-        """
-        scores = self.candidates.cosines(left[owner], at)
-        for veto in () if vetoed else self.vetoes:
-            second = veto.candidates.cosines(veto.queries.take(rows[owner]), at)
-            at = np.where(second <= veto.limits[rows[owner]][:, None], at, -1)
-        return np.sort(pack(scores, at), axis=1)
-
-    def _best(self, left: Matrix, rows: Ints, at: Ints, worst: Scores) -> tuple[Part, Bools]:
+    def _best(self, at: Ints, scores: Scores, worst: Scores) -> tuple[Part, Bools]:
         keep = self.wanted.keep
-        scores, at = unpack(self._ordered(left, rows, np.arange(len(rows)), at))
+        scores, at = unpack(np.sort(pack(scores, at), axis=1))
         last = np.where(at[:, keep - 1] >= 0, scores[:, keep - 1], -np.inf)
         part = lines((at >= 0) & (np.arange(at.shape[1]) < keep), scores, at)
         return part, self._surely(worst, last)
@@ -201,7 +224,6 @@ class Search:
     def _eligible(
         self,
         left: Matrix,
-        rows: Ints,
         owner: Ints,
         limits: Limits,
         at: Ints,
@@ -209,7 +231,7 @@ class Search:
         above: Ints,
     ) -> tuple[Part, Bools]:
         """Those up to the limit that stand behind the first `keep`."""
-        scores, at = unpack(self._ordered(left, rows, owner, at))
+        scores, at = unpack(np.sort(pack(self.candidates.cosines(left[owner], at), at), axis=1))
         found = at >= 0
         over = (found & (scores > limits[:, None])).sum(axis=1)[:, None]
         column = np.arange(at.shape[1])
@@ -232,7 +254,9 @@ class Search:
         packed = np.empty(len(at), np.uint64)
         for lo in range(0, len(at), COLUMNS):
             some = at[None, lo : lo + COLUMNS]
-            packed[lo : lo + COLUMNS] = self._ordered(left, rows, np.array([i]), some, vetoed=False)[0]
+            packed[lo : lo + COLUMNS] = pack(
+                self.candidates.cosines(left[i : i + 1], some), self._free(rows[i : i + 1], some)
+            )[0]
         banned = np.zeros(len(at) + 1, np.bool_)
         banned[bans.items[bans.offsets[i] : bans.offsets[i + 1]]] = True
         packed = packed[
@@ -246,69 +270,6 @@ class Search:
             told[begin : begin + self.wanted.eligible] = True
         taken = np.flatnonzero(told)
         return Part(np.full(len(taken), i), (taken + 1).astype(np.int32), places[taken], scores[taken])
-
-
-#: Queries and candidates in another view, the cosine of each query above which a candidate is none, and how far a float32
-#: product may lie from the truth.
-View = tuple[Matrix, Matrix, Limits, float]
-
-
-class _Lists(NamedTuple):
-    """The best so far, some more than `size` a row, in no order; `worst`: all that fell out lies no higher."""
-
-    scores: Scores
-    at: Ints
-    held: Ints
-    worst: Scores
-
-    @classmethod
-    def of(cls, n: int, size: int) -> _Lists:
-        room = (n, ROOM * size)
-        scores, at = np.empty(room, np.float32), np.empty(room, np.int64)
-        return cls(scores, at, np.zeros(n, np.int64), np.full(n, -np.inf, np.float32))
-
-
-class _Taking:
-    """Takes block after block of scores into the lists of every row: of the best, and of the best up to each limit."""
-
-    def __init__(self, bans: Csr, size: int, owner: Ints, reach: Scores, low_size: int) -> None:
-        self._bans, self._cursor = bans, bans.offsets[:-1].copy()
-        self._size, self._low_size = size, low_size
-        self._top, self._low = _Lists.of(len(bans), size), _Lists.of(len(owner), low_size)
-        self._owner = owner
-        self._low_of = np.searchsorted(owner, np.arange(len(bans) + 1))
-        self._lows = tuple(self._low), low_size, self._low_of, reach
-        self._above = np.zeros(len(owner), np.int64)
-
-    def block(self, first: int, scores: Scores, views: Sequence[View] = ()) -> None:
-        """Scores of the candidates from `first` on, and the views in which a candidate may be none."""
-        bans = self._bans.offsets, self._bans.items, self._cursor
-        # Compiled loops know no empty tuple.
-        seen = tuple(views) or (_blind(*scores.shape),)
-        told = tuple(self._top), self._size, self._lows, self._above
-
-        def work(lo: int, hi: int) -> None:
-            kernels.scan(scores, first, bans, seen, *told, lo, hi)
-
-        in_blocks(len(self._bans), work, max(CHUNK, -(-len(self._bans) // threads())))
-
-    def best(self) -> tuple[Ints, Scores]:
-        """int64 [n, size], -1 where there are fewer; and what nothing left out exceeds."""
-        told = tuple(self._top), self._size, self._lows
-        in_blocks(len(self._bans), lambda lo, hi: kernels.finish(*told, lo, hi), CHUNK)
-        return self._top.at[:, : self._size], self._top.worst
-
-    def best_below(self, short: Ints) -> tuple[Ints, Scores, Ints]:
-        """The same of the limits `short`, and how many candidates lie above each `reach`: to be called once, after `best`."""
-        kernels.finish_low(tuple(self._top), self._lows, self._owner, short)
-        kernels.settle(self._low_of, self._low.worst, self._above)
-        return self._low.at[short, : self._low_size], self._low.worst[short], self._above[short]
-
-
-def _blind(n: int, width: int) -> View:
-    """A view that bars nothing."""
-    nothing = np.zeros((max(n, width), 0), np.float32)
-    return nothing, nothing, np.zeros(n), 0.0
 
 
 def _requests(wanted: Wanted, rows: Ints) -> tuple[Ints, Limits]:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 
 from pipeline.encode.nearest import Nearest
 from pipeline.encode.tensors import Rows
-from pipeline.mine import kernels
 from pipeline.mine.csr import Ints
 from pipeline.mine.findings import Scores
+from pipeline.mine.products import cosines
 from pipeline.minhash.compiled import in_blocks
 
 Matrix = npt.NDArray[np.float32]
@@ -48,16 +48,20 @@ class Side:
         self._vectors, self.ids, self.dimension = vectors, ids.astype(np.int64), dimension
         self.there = Nearest(vectors, self.ids, dimension, device) if device else None
         fits = 4 * len(ids) * dimension <= HELD_BYTES
-        self._held = self._gathered() if hold and fits and not device else None
+        self.held = self._gathered() if hold and fits and not device else None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def take(self, at: Ints, /) -> Matrix:
-        return self._vectors.take(self.ids[at]) if self._held is None else self._held[at]
+        return self._vectors.take(self.ids[at]) if self.held is None else self.held[at]
 
     def block(self, lo: int, hi: int) -> Matrix:
-        return self._vectors.take(self.ids[lo:hi]) if self._held is None else self._held[lo:hi]
+        return self._vectors.take(self.ids[lo:hi]) if self.held is None else self.held[lo:hi]
+
+    def span(self, lo: int, hi: int) -> tuple[Matrix, int]:
+        """Rows among which lo..hi stand, all of them where they lie in memory, and the number of the first."""
+        return (self.block(lo, hi), lo) if self.held is None else (self.held, 0)
 
     def _gathered(self) -> Matrix:
         rows = np.empty((len(self.ids), self.dimension), np.float32)
@@ -78,13 +82,13 @@ class Side:
             return self.there.cosines(left, at)
         out = np.zeros(at.shape, np.float32)
         for lo, hi, rows, places in self._met(at):
-            _in_chunks(kernels.cosines, left[lo:hi], rows, places, out[lo:hi])
+            _in_chunks(cosines, left[lo:hi], rows, places, out[lo:hi])
         return out
 
     def _met(self, at: Ints) -> Iterator[tuple[int, int, Matrix, Ints]]:
         """Spans of `at`; for each some rows, and where among them it finds its own."""
-        if self._held is not None:
-            yield 0, len(at), self._held, at
+        if self.held is not None:
+            yield 0, len(at), self.held, at
         elif len(self):
             step = max(1, _GATHERED // max(at.shape[1] * self.dimension, 1))
             for lo in range(0, len(at), step):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -104,7 +105,8 @@ def _mine_one(
         vetoes.append(
             of_corpus.veto(Side(other, queries.ids, other.dimension), near, queries.of_record, second_pos, rule)
         )
-    search = Search(ground.near, asked, vetoes, config.search == "binary")
+    # A pool stands in the order of hashes, several pools one after another.
+    search = Search(ground.near, asked, vetoes, config.search == "binary", shuffled=len(ground.inputs) == 1)
     hidden = queries.hidden(records.pos_group, config.yardstick_texts, config.seed)
     told_both, judged = _both(
         ground, given.symmetric, queries, texts, search, hidden, records, score_pos, config, rule, mu
@@ -113,7 +115,7 @@ def _mine_one(
         positives = Csr.of(queries.of_record, records.pos.astype(np.int64), len(queries.ids))
         records_reach = both.reach(score_pos, told_both.both, mu)
         seen = both.both_sides(ground.vectors, ground.near, queries.ids, positives, queries.of_record, records_reach)
-        search = Search(ground.near, asked, [*vetoes, seen], search.binary)
+        search = replace(search, vetoes=[*vetoes, seen])
     tally = Tally(rule.negatives, len(names.key))
     again = found = 0
     with ShardWriter(folder, "candidates", CANDIDATE_SCHEMA) as writer:
@@ -202,7 +204,7 @@ def _yardstick(
     if seen is not None:
         positives, reach = _shown(hidden, records, len(queries.ids)), both.reach(shown, seen, mu)
         vetoes[-1] = both.both_sides(ground.vectors, ground.near, queries.ids, positives, hidden.rows, reach)
-    blind = Search(search.candidates, asked, vetoes, search.binary)
+    blind = replace(search, wanted=asked, vetoes=vetoes)
     near = [
         blind(texts, hidden.rows[some], hidden.bans.some(some))
         for some in (order[lo : lo + ROWS] for lo in range(0, len(order), ROWS))
@@ -220,7 +222,7 @@ def _recall(search: Search, texts: Side, queries: Queries, config: MineConfig) -
     drawn = np.random.default_rng(config.seed).permutation(len(queries.ids))[:RECALL_TEXTS]
     rows = np.sort(drawn)
     bans = queries.spread(rows, queries.banned(rows))
-    exact = Search(search.candidates, search.wanted, search.vetoes)
+    exact = replace(search, binary=False)
     sets = []
     for near in (exact(texts, rows, bans), search(texts, rows, bans)):
         told = near.ranks <= search.wanted.keep
