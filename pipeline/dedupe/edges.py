@@ -83,7 +83,7 @@ def near_edges(
     pieces: Sequence[Piece], classes: Classes, pairs: Hashes, config: DedupeConfig, folder: Path, spread: Spread
 ) -> list[pl.DataFrame]:
     """The candidates whose both sides reach the floor, straight or (both symmetric) swapped, and no veto."""
-    pairs = gathered(pairs)
+    pairs = _gathered(pairs)
     np.save(folder / "candidates.npy", pairs)
     cost = np.zeros(len(pairs), np.int64)
     for half in (pairs >> np.uint64(32), pairs & _LOW):
@@ -116,7 +116,7 @@ def measured(pieces: Sequence[Piece], classes: Classes, some: Ints) -> Pairs:
     return Pairs(keys, *at, classes.symmetric(some))
 
 
-def gathered(pairs: Hashes) -> Hashes:
+def _gathered(pairs: Hashes) -> Hashes:
     """In an order in which pairs that hang together stand together: then each text is read back about once."""
     a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & _LOW).astype(np.int64)
     ends = distinct(np.concatenate([a, b]))

@@ -11,14 +11,13 @@ import numpy.typing as npt
 import polars as pl
 
 from pipeline.dedupe.classes import Classes
-from pipeline.dedupe.edges import gathered
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
-from pipeline.dedupe.search import search
+from pipeline.dedupe.search import Candidates, search
 from pipeline.dedupe.texts import fetch
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.minhash import Bitmaps, Compare, jaccard, lead, leaders
-from pipeline.minhash.compiled import Floats, Hashes, Ints, blocks, kernel
+from pipeline.minhash.compiled import Floats, Ints, blocks, kernel
 from pipeline.minhash.keys import Keys
 from pipeline.spread import Spread
 
@@ -47,9 +46,8 @@ def side_groups(
         cost = classes.sizes[crowd].astype(np.int64)
         joined = _Joined(pieces, classes, root, config)
         lead((crowd[part] for part in blocks(cost)), joined.load, leaders(len(crowd)), config.groups)
-    pairs = gathered(found.pairs)
-    for part in blocks(_cost(classes, pairs)):
-        a, b = (pairs[part] >> np.uint64(32)).astype(np.int64), (pairs[part] & _LOW).astype(np.int64)
+    for part in blocks(_cost(classes, found)):
+        a, b = (found.pairs[part] >> np.uint64(32)).astype(np.int64), (found.pairs[part] & _LOW).astype(np.int64)
         _flatten(root)
         apart = root[a] != root[b]
         a, b = a[apart], b[apart]
@@ -108,8 +106,8 @@ def _join_known(root: npt.NDArray[np.uint32], classes: Classes, edges: pl.DataFr
         _union(root, one[hit], two[hit])
 
 
-def _cost(classes: Classes, pairs: Hashes) -> Ints:
-    ends = [(half).astype(np.int64) for half in (pairs >> np.uint64(32), pairs & _LOW)]
+def _cost(classes: Classes, found: Candidates) -> Ints:
+    ends = [(half).astype(np.int64) for half in (found.pairs >> np.uint64(32), found.pairs & _LOW)]
     return classes.sizes[ends[0]].astype(np.int64) + classes.sizes[ends[1]]
 
 
