@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.minhash.characters import by_low_bits, traced
-from pipeline.minhash.compiled import Bytes, Hashes, Ints, in_blocks, inlined, kernel, threads
+from pipeline.minhash.compiled import Bytes, Hashes, Ints, fixed, in_blocks, inlined, kernel, threads
 from pipeline.minhash.hashing import shingle_hashes
 from pipeline.minhash.keys import marked
 from pipeline.minhash.shingles import LONG, SHORT, doubles
@@ -99,7 +99,7 @@ class Signer:
 
     def add(self, data: Bytes, start: Ints, end: Ints, hashes: Hashes) -> None:
         """Signs the keys that lie at `data[start[i] : end[i]]`, valid UTF-8; `hashes` are their xxh3-64."""
-        table, base, found = (data, start, end, hashes), self._slots, dict[int, int]()
+        table, base, found = (fixed(data), start, end, hashes), self._slots, dict[int, int]()
 
         def work(lo: int, hi: int) -> None:
             out = self._out.part(base + 2 * lo, base + 2 * hi)
