@@ -26,7 +26,7 @@ _BY = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
 #: Modules looked through that are not remembered on the disk yet.
 _NEW: set[str] = set()
 #: Modules that decide no byte of an output.
-NO_BYTES = ("pipeline", "pipeline.disk", "pipeline.errors", "pipeline.failpoints")
+NO_BYTES = ("pipeline", "pipeline.disk", "pipeline.errors", "pipeline.failpoints", "pipeline.heap")
 
 
 def loaded(module: str, work: Callable[[Path], Made]) -> Callable[[Path], Made]:

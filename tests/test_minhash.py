@@ -25,12 +25,12 @@ from pipeline.minhash import (
     Keys,
     Pairs,
     Plan,
+    Signer,
     Slots,
     band_parts,
     jaccard,
     permutations,
     rows_per_band,
-    sign,
     signatures,
     slots,
 )
@@ -302,7 +302,9 @@ def test_lone_surrogates_are_refused() -> None:
 def test_one_signing_gives_slots_bands_and_sketch(texts: list[str], least: float, seed: int) -> None:
     keys = keys_of(texts)
     plan = Plan(Bands(2, 20), least, Bands(4, 13), 0.8, seed)
-    signed = sign(keys.data, keys.start, keys.end, keys.hashes, plan)
+    signer = Signer(plan, len(texts))
+    signer.add(keys.data, keys.start, keys.end, keys.hashes)
+    signed = signer.signed
     slotted = [slots(keys, np.arange(len(texts)), similarity) for similarity in (least, 0.8)]
     both = [sorted(zip(told.at.tolist(), told.k.tolist(), strict=True)) for told in slotted]
     assert list(zip(signed.at.tolist(), signed.k.tolist(), strict=True)) == both[0]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.dedupe.index import distinct
+from pipeline.dedupe.index import distinct, places
 from pipeline.dedupe.pieces import SIDES, Piece
 from pipeline.minhash.compiled import Hashes, Ints
 
@@ -66,7 +66,7 @@ def classify(pieces: Sequence[Piece], folder: Path) -> Classes:
     sizes = np.zeros(len(hashes), np.uint32)
     codes = [np.zeros(0, np.uint64)]
     for piece, mine in zip(pieces, held, strict=True):
-        numbers = np.searchsorted(hashes, mine).astype(np.uint32)
+        numbers = places(hashes, mine)
         sizes[numbers] = np.minimum(piece.load("size"), 0xFFFFFFFF)
         piece.save("numbers", numbers)
         text, pos = (numbers[piece.load(side)] for side in SIDES)
@@ -77,7 +77,7 @@ def classify(pieces: Sequence[Piece], folder: Path) -> Classes:
     for piece, code in zip(pieces, codes[1:], strict=True):
         order = np.argsort(code)
         members = np.empty(len(code), np.uint32)
-        members[order] = np.searchsorted(held_codes, code[order]).astype(np.uint32)
+        members[order] = places(held_codes, code[order])
         firsts = ~known[members]
         known[members] = True
         numbers = piece.load("numbers")

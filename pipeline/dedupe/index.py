@@ -25,6 +25,33 @@ def distinct(values: npt.NDArray[Number]) -> npt.NDArray[Number]:
     return values[kept]
 
 
+def places(ordered: Hashes, wanted: Hashes) -> npt.NDArray[np.uint32]:
+    """Where each of some values stands in an ascending list that has them all; they ascend as well.
+
+    >>> places(np.array([3, 7, 9], np.uint64), np.array([3, 9, 9], np.uint64)).tolist()
+    [0, 2, 2]
+    """
+    found = np.empty(len(wanted), np.uint32)
+    _places(ordered, wanted, found)
+    return found
+
+
+@kernel
+def _places(ordered, wanted, found):  # type: ignore[no-untyped-def]
+    """From place to place in doubling steps, then by halves: the next one is near, and what lies there in the cache."""
+    low = 0
+    for i in range(wanted.shape[0]):
+        step = 1
+        while low + step < ordered.shape[0] and ordered[low + step] <= wanted[i]:
+            low += step
+            step *= 2
+        while step > 0:
+            if low + step < ordered.shape[0] and ordered[low + step] <= wanted[i]:
+                low += step
+            step //= 2
+        found[i] = low
+
+
 class Index:
     """Numbers distinct values in order of first appearance; 24 bytes a value at most, far below a Python dict.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import BinaryIO
 
 import numpy as np
@@ -13,9 +14,9 @@ import pyarrow.parquet as pq
 
 from pipeline.dedupe.bands import plan_of, write_bands
 from pipeline.dedupe.index import Index
-from pipeline.dedupe.pieces import SIDES, Piece
+from pipeline.dedupe.pieces import PIECE_ROWS, SIDES, Piece
 from pipeline.manifest.settings import DedupeConfig
-from pipeline.minhash import Plan, Signed, sign
+from pipeline.minhash import Plan, Signer
 from pipeline.minhash.compiled import Hashes, Ints
 from pipeline.normalize import Folder, Laid, key_hash, picked
 
@@ -23,7 +24,31 @@ from pipeline.normalize import Folder, Laid, key_hash, picked
 BATCH = 8_192
 
 
-def key_piece(piece: Piece, config: DedupeConfig) -> None:
+class Room:
+    """Tables for signatures that one piece leaves to the next: a new one of some 100 MB would be new memory each time.
+
+    Each piece at work has one of its own. It travels empty, so that every process has its own room.
+    """
+
+    def __init__(self) -> None:
+        self._free: list[Signer] = []
+
+    def __reduce__(self) -> tuple[type[Room], tuple[()]]:
+        return Room, ()
+
+    @contextmanager
+    def signer(self, plan: Plan) -> Iterator[Signer]:
+        """For the keys of one piece."""
+        try:
+            signer = self._free.pop()
+        except IndexError:
+            signer = Signer(plan, 2 * PIECE_ROWS)
+        signer.begin()
+        yield signer
+        self._free.append(signer)
+
+
+def key_piece(piece: Piece, config: DedupeConfig, room: Room) -> None:
     """Reads a piece once, and writes all that later steps ask of it.
 
     `keys.utf8` holds the match keys, nearly all once; `hashes`, `start` and `size` tell of each distinct one, in the
@@ -31,7 +56,12 @@ def key_piece(piece: Piece, config: DedupeConfig) -> None:
     distinct pair. Of near records `write_bands` writes what keys and pairs put into the bands.
     """
     near = config.near and piece.near
-    keys, texts = _Keys(plan_of(config) if near else None), {code: _Texts() for code in (False, True)}
+    with room.signer(plan_of(config)) if near else nullcontext() as signer:
+        _key_piece(piece, signer)
+
+
+def _key_piece(piece: Piece, signer: Signer | None) -> None:
+    keys, texts = _Keys(signer), {code: _Texts() for code in (False, True)}
     kinds = [texts[side in piece.code_sides] for side in SIDES]
     rows: list[list[Ints]] = [[np.zeros(0, np.int64)] for _ in SIDES]
     with piece.texts.open("wb") as file:
@@ -47,8 +77,8 @@ def key_piece(piece: Piece, config: DedupeConfig) -> None:
     piece.save("pair", number.astype(np.uint32))
     for side, at_side in zip(SIDES, sides, strict=True):
         piece.save(side, place[at_side])
-    if near:
-        write_bands(piece, Signed.joined(keys.signed), keys.hashes(), sides[0], sides[1], place)
+    if signer:
+        write_bands(piece, signer.signed, keys.hashes(), sides[0], sides[1], place)
 
 
 class _Texts:
@@ -85,18 +115,16 @@ class _Texts:
 class _Keys:
     """The distinct keys of a piece, in the order in which they come."""
 
-    def __init__(self, plan: Plan | None) -> None:
-        self._plan = plan
+    def __init__(self, signer: Signer | None) -> None:
+        self._signer = signer
         self._index = Index()
         self._hashes: list[Hashes] = [np.zeros(0, np.uint64)]
         self._starts: list[Ints] = [np.zeros(0, np.int64)]
         self._sizes: list[Ints] = [np.zeros(0, np.int64)]
         self._written = 0
-        self.signed: list[Signed] = [] if plan is None else [_signed_nothing(plan)]
 
     def add(self, laid: Laid, file: BinaryIO) -> Ints:
         """The number of each key; new ones are signed, and all bytes written."""
-        base = self._index.count
         numbers, fresh = self._index.add(laid.hashes)
         start, end, hashes = laid.start[fresh], laid.end[fresh], laid.hashes[fresh]
         self._hashes.append(hashes)
@@ -104,8 +132,8 @@ class _Keys:
         self._sizes.append(end - start)
         self._written += len(laid.data)
         file.write(laid.data.data)
-        if self._plan is not None:
-            self.signed.append(sign(laid.data, start, end, hashes, self._plan).after(base))
+        if self._signer:
+            self._signer.add(laid.data, start, end, hashes)
         return numbers
 
     def hashes(self) -> Hashes:
@@ -121,11 +149,6 @@ class _Keys:
         piece.save("start", np.concatenate(self._starts)[order])
         piece.save("size", np.concatenate(self._sizes)[order])
         return place
-
-
-def _signed_nothing(plan: Plan) -> Signed:
-    none = np.zeros(0, np.int64)
-    return sign(np.zeros(0, np.uint8), none, none, none.astype(np.uint64), plan)
 
 
 def _batches(piece: Piece) -> Iterator[pa.RecordBatch]:

@@ -23,8 +23,8 @@ BandKeys = npt.NDArray[np.uint32]
 #: A bucket of more entries than this is a crowd, and so is one with over DENSE possible pairs per entry.
 WHOLE = 512
 DENSE = 32
-#: Entries of a part, on average.
-_PART = 8_192
+#: Entries of a part, on average, and parts as a power of two at most: with more, each entry would go to a page of its own.
+_PART, _MOST_BITS = 8_192, 8
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]
 
     `crowd[owner]` tells owners apart that need no pair since they share a crowd (-1: in none; empty: nobody is).
     """
-    bits = max(0, int(len(band_keys) // _PART).bit_length())
+    bits = min(_MOST_BITS, int(len(band_keys) // _PART).bit_length())
     bounds = np.zeros((1 << bits) + 1, np.int64)
     keys, at = np.empty(len(band_keys), np.uint32), np.empty(len(band_keys), np.uint32)
     _scatter(band_keys, bits, bounds, keys, at)

@@ -14,9 +14,10 @@ from pipeline.dedupe.classes import Classes, classify
 from pipeline.dedupe.crowds import write_crowds
 from pipeline.dedupe.edges import each_once, exact_edges, near_edges
 from pipeline.dedupe.groups import side_groups
-from pipeline.dedupe.keying import key_piece
+from pipeline.dedupe.keying import Room, key_piece
 from pipeline.dedupe.pieces import SIDES, DedupeInput, Piece, cut
 from pipeline.dedupe.search import search
+from pipeline.heap import keep_freed
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.record import shard_name
 from pipeline.shards import write_parquet
@@ -62,10 +63,13 @@ def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, sprea
     Memory: 16 bytes per distinct key, some 30 per record and one band; texts, band keys and candidates lie in a folder
     below `out` that is gone in the end (about 0.9 KB for a pair of 20 and 150 characters).
     """
+    keep_freed()
     spread = spread or Here()
     work = out / "work"
     pieces = cut(inputs, work)
-    spread.map(key_piece, [(piece, config) for piece in pieces])
+    room = Room()
+    spread.map(key_piece, [(piece, config, room) for piece in pieces])
+    del room
     classes = classify(pieces, work)
     found = exact_edges(classes)
     candidates = np.zeros(0, np.uint64)

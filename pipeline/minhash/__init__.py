@@ -16,7 +16,7 @@ from pipeline.minhash.leaders import LOOKS, WORK, WORK_EACH, Compare, lead, lead
 from pipeline.minhash.pairs import Pairs
 from pipeline.minhash.shingles import LONG, SHORT
 from pipeline.minhash.signatures import Bands, Slots, band_parts, permutations, rows_per_band, signatures, slots
-from pipeline.minhash.signing import SKETCH, Plan, Signed, sign
+from pipeline.minhash.signing import SKETCH, Plan, Signed, Signer
 
 __all__ = [
     "LONG",
@@ -32,6 +32,7 @@ __all__ = [
     "Pairs",
     "Plan",
     "Signed",
+    "Signer",
     "Slots",
     "band_parts",
     "jaccard",
@@ -40,7 +41,6 @@ __all__ = [
     "least_agreeing",
     "permutations",
     "rows_per_band",
-    "sign",
     "signatures",
     "slots",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.minhash.characters import by_low_bits, traced
-from pipeline.minhash.compiled import Bytes, Hashes, Ints, in_blocks, inlined, kernel
+from pipeline.minhash.compiled import Bytes, Hashes, Ints, fixed, in_blocks, inlined, kernel, threads
 from pipeline.minhash.hashing import shingle_hashes
 from pipeline.minhash.keys import marked
 from pipeline.minhash.shingles import LONG, SHORT, doubles
@@ -50,59 +50,74 @@ class Signed:
     side: Words
     sketch: Hashes
 
-    def after(self, count: int) -> Signed:
-        """The same where so many keys go before."""
-        self.at[:] += count
-        return self
-
     @classmethod
-    def joined(cls, parts: list[Signed]) -> Signed:
-        return cls(
-            np.concatenate([part.at for part in parts]),
-            np.concatenate([part.k for part in parts]),
-            np.concatenate([part.sided for part in parts]),
-            np.concatenate([part.pair for part in parts]),
-            np.concatenate([part.side for part in parts]),
-            np.concatenate([part.sketch for part in parts]),
+    def blank(cls, slots: int, plan: Plan) -> Signed:
+        """Room for so many slots."""
+        pair, side = (np.empty((slots, bands.count), np.uint32) for bands in (plan.pair, plan.side))
+        at, k, sided = np.empty(slots, np.int64), np.empty(slots, np.int8), np.empty(slots, np.bool_)
+        return cls(at, k, sided, pair, side, np.empty(slots, np.uint64))
+
+    def part(self, low: int, high: int) -> Signed:
+        """Some of the slots, in place."""
+        some = slice(low, high)
+        return Signed(
+            self.at[some], self.k[some], self.sided[some], self.pair[some], self.side[some], self.sketch[some]
         )
 
-    def head(self, n: int) -> Signed:
-        """The first n slots."""
-        return Signed(self.at[:n], self.k[:n], self.sided[:n], self.pair[:n], self.side[:n], self.sketch[:n])
+    def move(self, low: int, high: int, to: int) -> None:
+        """Writes some of the slots over earlier ones."""
+        for array in (self.at, self.k, self.sided, self.pair, self.side, self.sketch):
+            array[to : to + high - low] = array[low:high]
 
 
-def sign(data: Bytes, start: Ints, end: Ints, hashes: Hashes, plan: Plan) -> Signed:
-    """Signs the keys that lie at `data[start[i] : end[i]]`, valid UTF-8; `hashes` are their xxh3-64.
+class Signer:
+    """Signs keys as they come, into a table that has room for so many and can be used again.
 
     >>> key, none = np.frombuffer("如何更换花呗绑定银行卡".encode(), np.uint8), Bands(1, 1)
-    >>> one, hashed = np.zeros(1, np.int64), np.zeros(1, np.uint64)
-    >>> sign(key, one, one + len(key), hashed, Plan(none, 0.6, none, 0.8, 1)).k.tolist()
+    >>> signer, one = Signer(Plan(none, 0.6, none, 0.8, 1), 1), np.zeros(1, np.int64)
+    >>> signer.add(key, one, one + len(key), np.zeros(1, np.uint64))
+    >>> signer.signed.k.tolist()
     [2]
     """
-    blocks: dict[int, Signed] = {-1: _blank(0, plan)}
-    drawn = permutations(max(plan.pair.permutations, plan.side.permutations, SKETCH), plan.seed)
-    settings = (plan.least, plan.wide, plan.pair.rows, plan.side.rows)
-    table = (data, start, end, hashes)
 
-    def work(lo: int, hi: int) -> None:
-        out = _blank(2 * (hi - lo), plan)
-        n = _sign(table, lo, hi, *marked(), settings, *drawn, out.at, out.k, out.sided, out.pair, out.side, out.sketch)
-        blocks[lo] = out.head(n)
+    def __init__(self, plan: Plan, keys: int) -> None:
+        drawn = permutations(max(plan.pair.permutations, plan.side.permutations, SKETCH), plan.seed)
+        # Eight at a time, and a rest of less than eight would take as long as twenty: some are computed in vain.
+        rest = -len(drawn[0]) % 8
+        self._drawn = np.pad(drawn[0], (0, rest)), np.pad(drawn[1], (0, rest))
+        self._settings = (plan.least, plan.wide, plan.pair.rows, plan.side.rows)
+        self._out, self._keys, self._slots = Signed.blank(2 * keys, plan), 0, 0
 
-    in_blocks(len(start), work, _BLOCK)
-    return Signed.joined([blocks[lo] for lo in sorted(blocks)])
+    def begin(self) -> None:
+        """Forgets all keys."""
+        self._keys = self._slots = 0
 
+    @property
+    def signed(self) -> Signed:
+        """Of all keys so far, numbered in the order in which they came."""
+        return self._out.part(0, self._slots)
 
-def _blank(n: int, plan: Plan) -> Signed:
-    pair, side = (np.empty((n, bands.count), np.uint32) for bands in (plan.pair, plan.side))
-    return Signed(
-        np.empty(n, np.int64), np.empty(n, np.int8), np.empty(n, np.bool_), pair, side, np.empty(n, np.uint64)
-    )
+    def add(self, data: Bytes, start: Ints, end: Ints, hashes: Hashes) -> None:
+        """Signs the keys that lie at `data[start[i] : end[i]]`, valid UTF-8; `hashes` are their xxh3-64."""
+        table, base, found = (fixed(data), start, end, hashes), self._slots, dict[int, int]()
+
+        def work(lo: int, hi: int) -> None:
+            out = self._out.part(base + 2 * lo, base + 2 * hi)
+            told = (out.at, out.k, out.sided, out.pair, out.side, out.sketch)
+            found[lo] = _sign(table, lo, hi, *marked(), self._settings, *self._drawn, self._keys, *told)
+
+        in_blocks(len(start), work, max(_BLOCK, -(-len(start) // threads())))
+        for lo in sorted(found):
+            low = base + 2 * lo
+            if low > self._slots:
+                self._out.move(low, low + found[lo], self._slots)
+            self._slots += found[lo]
+        self._keys += len(start)
 
 
 @kernel
 def _sign(  # type: ignore[no-untyped-def]
-    table, lo, hi, zeros, words, settings, multipliers, addends, at, k, sided, pair, side, sketch
+    table, lo, hi, zeros, words, settings, multipliers, addends, before, at, k, sided, pair, side, sketch
 ):
     data, start, end, whole = table
     least, wide, pair_rows, side_rows = settings
@@ -124,7 +139,7 @@ def _sign(  # type: ignore[no-untyped-def]
         if n < SHORT:
             h = whole[i] * _MIX
             h = (h ^ (h >> np.uint64(29))) * _MIX
-            at[m], k[m], sided[m], sketch[m] = i, 0, False, 0
+            at[m], k[m], sided[m], sketch[m] = before + i, 0, False, 0
             pair[m, :] = _U(h >> np.uint64(32))
             side[m, :] = _U(0)
             m += 1
@@ -136,7 +151,7 @@ def _sign(  # type: ignore[no-untyped-def]
             count = shingle_hashes(data, points, places, n, length, units, hashes)
             minima(hashes, count, multipliers, addends, row)
             begin = (traits ^ np.uint64(length)) * _MIX
-            at[m], k[m], sketch[m] = i, length, _sketch(row)
+            at[m], k[m], sketch[m] = before + i, length, _sketch(row)
             sided[m] = length == 3 or told * wide <= LONG - 2 + 1e-9
             _fold_bands(row, pair_rows, _U(begin >> np.uint64(32)), _P1, pair[m])
             _fold_bands(row, side_rows, _U(begin), _P2, side[m])

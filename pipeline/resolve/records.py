@@ -109,8 +109,14 @@ class Records:
 
     def order(self) -> npt.NDArray[np.int64]:
         """The records in the order of the walk; ids sort as their digits do. Ids are unique, so the order is total."""
-        order: npt.NDArray[np.int64] = np.lexsort((self.tail, self.head, self.tier))
-        return order
+        order = np.argsort(self.head)
+        head = self.head[order]
+        same = np.flatnonzero(head[1:] == head[:-1])
+        if len(same):  # hardly ever: sorting by both halves from the start takes four times as long
+            at = np.union1d(same, same + 1)
+            some = order[at]
+            order[at] = some[np.lexsort((some, self.tail[some], self.head[some]))]
+        return order[np.argsort(self.tier[order], kind="stable")]
 
 
 def gather(inputs: Sequence[ResolveInput], tombstones: frozenset[str], top: int | None, *, capped: bool) -> Records:
