@@ -136,7 +136,7 @@ class Nearest:
         asked = _Asked(queries, size, offsets, items, barred, reach)
         there = all(one._there is not None for one in (self, *(bar.rows for bar in barred)))
         count = tiles.tiles_of(len(self))
-        if not there or not len(queries) or count < _FEW * size:
+        if not there or not len(queries) or not count or count < _FEW * size:
             return self._by_products(asked)
         tops = self._tops or tiles.kernel_on(self._device, self._dimension)
         if tops is None:
