@@ -5,9 +5,10 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-compile
 # Where it is set, every process compiles every library anew; without it the next one takes what the first has compiled.
 unexport PYTHONDONTWRITEBYTECODE
 READY := .venv/.ready
-# By module: what a module builds once for its tests, it builds on one worker only. In the order of tests/conftest.py:
-# xdist's own, by the number of tests, leaves the few long ones to the end, where a worker waits for the other.
-PYTEST_ARGS ?= -n 2 --dist loadscope --no-loadscope-reorder
+# By module: what a module builds once for its tests, it builds on one worker only. Three workers on two cores, as one often
+# waits for a server or a disk. In the order of tests/conftest.py: xdist's own, by the number of tests, leaves the few long
+# ones to the end, where a worker waits for the others.
+PYTEST_ARGS ?= -n 3 --dist loadscope --no-loadscope-reorder
 
 .PHONY: demo test lint kernels bench soak up down clean
 .DEFAULT_GOAL := test

@@ -8,20 +8,37 @@ which took a fifth of all time. Whoever runs stages hands free memory back betwe
 from __future__ import annotations
 
 import ctypes
-from contextlib import suppress
-from functools import cache
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pyarrow as pa
 
-#: Of malloc.h: how much may lie free at the end of the heap, and how many arrays may have a mapping of their own.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
+#: Of malloc.h: how much may lie free at the end of the heap, from which size an array has a mapping of its own, and how many.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+_KEEPING = {_TRIM_THRESHOLD: (1 << 31) - 1, _MMAP_MAX: 0}
+#: What glibc comes to by itself in a process that has freed large arrays; it never goes back to finding out.
+_USUAL = {_TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20, _MMAP_MAX: 65_536}
 
 
-@cache
-def keep_freed() -> None:
-    """From now on, for the whole process; Arrow uses the same heap. Of glibc alone: elsewhere nothing changes."""
-    with suppress(AttributeError, OSError):
-        mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_TRIM_THRESHOLD, (1 << 31) - 1)
-        mallopt(_MMAP_MAX, 0)
-        pa.set_memory_pool(pa.system_memory_pool())
+@contextmanager
+def freed_kept() -> Iterator[None]:
+    """While this lasts the whole process keeps what it frees; Arrow uses the same heap. Of glibc alone.
+
+    >>> with freed_kept():
+    ...     pa.default_memory_pool().backend_name
+    'system'
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        yield
+        return
+    pool = pa.default_memory_pool()
+    for name, value in _KEEPING.items():
+        mallopt(name, value)
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(pool)
+        for name, value in _USUAL.items():
+            mallopt(name, value)

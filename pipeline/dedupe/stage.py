@@ -17,7 +17,7 @@ from pipeline.dedupe.groups import side_groups
 from pipeline.dedupe.keying import Room, key_piece
 from pipeline.dedupe.pieces import SIDES, DedupeInput, Piece, cut
 from pipeline.dedupe.search import search
-from pipeline.heap import keep_freed
+from pipeline.heap import freed_kept
 from pipeline.manifest.settings import DedupeConfig
 from pipeline.record import shard_name
 from pipeline.shards import write_parquet
@@ -48,6 +48,7 @@ EDGE_SCHEMA = pa.schema(
 )
 
 
+@freed_kept()
 def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, spread: Spread | None = None) -> Receipt:
     """Compare every record with every other, by match keys, and write what was found to `out`.
 
@@ -63,7 +64,6 @@ def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, sprea
     Memory: 16 bytes per distinct key, some 30 per record and one band; texts, band keys and candidates lie in a folder
     below `out` that is gone in the end (about 0.9 KB for a pair of 20 and 150 characters).
     """
-    keep_freed()
     spread = spread or Here()
     work = out / "work"
     pieces = cut(inputs, work)
