@@ -453,7 +453,7 @@ def plain(files: list[list[dict[str, Any]]]) -> tuple[list[tuple[str, str, str]]
     return records, judged, status
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(st.lists(st.lists(rows, max_size=10), min_size=1, max_size=3))
 def test_every_row_has_one_fate_whatever_the_batches(
     tmp_path_factory: pytest.TempPathFactory, files: list[list[dict[str, Any]]]

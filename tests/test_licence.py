@@ -135,7 +135,7 @@ def test_a_corpus_held_back_by_its_generator_alone_is_not_chosen_unless_the_reci
 scored_records = st.tuples(both_uses, st.lists(st.none() | both_uses, max_size=3))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.lists(scored_records, min_size=1, max_size=3), licence_terms(), policies)
 def test_a_scored_record_is_its_strictest_part_and_columns_say_the_same(
     records: list[tuple[Uses, list[Uses | None]]], miner: Terms, policy: Policy

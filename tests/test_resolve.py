@@ -192,7 +192,7 @@ def situations(draw: st.DrawFn) -> Given:
     )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(situations())
 def test_decisions_are_those_of_the_plain_rule(given: Given) -> None:
     with tempfile.TemporaryDirectory() as folder:

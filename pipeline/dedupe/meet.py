@@ -11,12 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 
-import numba
 import numpy as np
 import numpy.typing as npt
 
 from pipeline.dedupe.index import distinct
-from pipeline.minhash.compiled import Hashes, Ints, inlined, kernel
+from pipeline.minhash.compiled import Hashes, Ints, inlined, kernel, threads
 
 BandKeys = npt.NDArray[np.uint32]
 
@@ -65,8 +64,8 @@ def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]
     keys, at = np.empty(len(band_keys), np.uint32), np.empty(len(band_keys), np.uint32)
     _scatter(band_keys, bits, bounds, keys, at)
     parts = len(bounds) - 1
-    threads = min(int(numba.config.NUMBA_NUM_THREADS), parts)
-    step = -(-parts // (8 * threads)) if threads > 1 else parts
+    workers = min(threads(), parts)
+    step = -(-parts // (8 * workers)) if workers > 1 else parts
     spans = [(low, min(parts, low + step)) for low in range(0, parts, step)]
     told = (entries.owners, entries.one, entries.two, entries.least, entries.both)
 
@@ -74,8 +73,8 @@ def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]
         found: tuple[Hashes, Ints, Ints] = _meet(keys, at, bounds, *span, told, crowd, WHOLE, DENSE)
         return found
 
-    if threads > 1:
-        with ThreadPoolExecutor(threads) as pool:
+    if workers > 1:
+        with ThreadPoolExecutor(workers) as pool:
             results = list(pool.map(work, spans))
     else:
         results = [work(span) for span in spans]
