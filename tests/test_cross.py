@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,9 @@ from pipeline.report.opened import open_build
 from pipeline.score import score
 from tests.test_score import rows_of
 
-pytest.importorskip("sentence_transformers")
+pytestmark = pytest.mark.skipif(
+    find_spec("sentence_transformers") is None, reason="sentence-transformers is not installed (extra: mine)"
+)
 RULE = RuleConfig(negatives=3, p=0.9)
 CONFIG = ScoreConfig(quantum=0.01, cross_encoder="tiny")
 

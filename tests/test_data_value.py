@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("sentence_transformers")
 
 from benchmarks import data_value  # noqa: E402
 from benchmarks.data_value import ablation, judge, noise, slices, student  # noqa: E402
 from benchmarks.finished import ngrams  # noqa: E402
 
+pytestmark = pytest.mark.skipif(
+    find_spec("sentence_transformers") is None, reason="sentence-transformers is not installed (extra: mine)"
+)
 CORPORA = ("cmrc2018", "lcqmc", "bq", "Chinese-SQuAD")
 SEEDS, STEPS, DOSE = 2, 12, 30
 Text = str

@@ -19,7 +19,6 @@ import pytest
 import stamina
 from rich.console import Console
 
-from flows.runner import Log
 from pipeline.build import build, count
 from pipeline.context import context_of
 from pipeline.errors import NetworkError
@@ -184,6 +183,8 @@ def test_files_come_and_go_and_only_a_handful_is_drawn() -> None:
 
 
 def test_a_listener_changes_no_byte_and_the_flows_one_travels(server: FileServer, tmp_path: Path) -> None:
+    from flows.runner import Log
+
     folder = write_manifests(tmp_path / "m", web(server.base), {"name": "small", "corpora": ["one"]})
     server.files["one.jsonl"] = ROWS
     receipts = []

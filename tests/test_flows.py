@@ -25,9 +25,7 @@ from pydantic import BaseModel
 from pytest_httpserver import HTTPServer
 from ruamel.yaml import YAML
 
-from flows.alias import OURS, expand
 from flows.parameters import BuildParameters, TrainParameters
-from flows.publish import PublishParameters
 from tests.command import ROOT, m3e
 from tests.http_double import FileServer
 from tests.hub_uploads import UploadDouble
@@ -383,6 +381,8 @@ def test_dask_workers_give_the_same_bytes(stack: Stack, plain: dict[str, str]) -
 def test_publish_is_a_dry_run_by_default_and_the_token_stays_out_of_everything(
     stack: Stack, plain: dict[str, str], hub: UploadDouble
 ) -> None:
+    from flows.publish import PublishParameters
+
     told: dict[str, Any] = {
         "repo": "alice/flow",
         "build": str(stack.base / "plain/demo"),
@@ -450,10 +450,15 @@ def test_the_alias_can_be_switched_off(stack: Stack) -> None:
     ],
 )
 def test_the_alias_writes_out_only_our_names(words: str, expected: str) -> None:
+    from flows.alias import expand
+
     assert expand(words.split()) == expected.split()
 
 
 def test_deployments_flows_and_alias_carry_the_same_names() -> None:
+    from flows.alias import OURS
+    from flows.publish import PublishParameters
+
     told = YAML(typ="safe").load((ROOT / "prefect.yaml").read_text("utf-8"))["deployments"]
     assert tuple(d["name"] for d in told) == OURS
     for deployment in told:

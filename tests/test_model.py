@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +22,14 @@ from pipeline.errors import CurationError, FormatError, SourceError
 from pipeline.record import POOL_SCHEMA
 from pipeline.store import Store
 
-torch = pytest.importorskip("torch")
-sentence_transformers = pytest.importorskip("sentence_transformers")
+if TYPE_CHECKING:
+    from pipeline.encode.model import ModelEncoder
 
-from pipeline.encode.model import ModelEncoder  # noqa: E402 (torch may be absent)
+torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.skipif(
+    find_spec("sentence_transformers") is None, reason="sentence-transformers is not installed (extra: mine)"
+)
 
 
 def texts(count: int, longest: int = 90, seed: int = 0) -> list[str]:
@@ -58,23 +63,28 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _static(folder: Path, tokenizer: Path) -> None:
+    from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer
 
     torch.manual_seed(2)
     module = StaticEmbedding(Tokenizer.from_file(str(tokenizer)), embedding_dim=16)
-    model = sentence_transformers.SentenceTransformer(modules=[module], device="cpu")
+    model = SentenceTransformer(modules=[module], device="cpu")
     model.save(str(folder), create_model_card=False)
 
 
 def opened(folder: Path, **changes: Any) -> ModelEncoder:
+    from pipeline.encode.model import ModelEncoder
+
     encoder = open_encoder(manifest(folder, **changes), folder.parent, device="cpu")
     assert isinstance(encoder, ModelEncoder)
     return encoder
 
 
 def theirs(folder: Path) -> Any:
-    return sentence_transformers.SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(folder), device="cpu", local_files_only=True)
 
 
 NAMES = ["mean", "cls", "both", "dense", "prompted", "excluding", "static"]

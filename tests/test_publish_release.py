@@ -11,7 +11,6 @@ from typing import Any
 
 import polars as pl
 import pytest
-from datasets import Features
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -109,6 +108,8 @@ def test_the_files_of_a_build_go_as_they_are_and_a_release_is_the_same_twice(bas
 
 
 def test_the_card_describes_features_as_datasets_does(base: Path) -> None:
+    from datasets import Features
+
     release = released(base, "scored")
     files = [measured(path, i.source) for path, i in release.files.items() if path.startswith(("data/", "labelled/"))]
     told = {
