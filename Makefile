@@ -72,9 +72,12 @@ clean: ## outputs and caches; keeps .venv and the store .m3e
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is missing; install it, or run: make PYTHON=/path/to/python"; exit 1; }
 	$(PYTHON) -m venv .venv
-	@# constraints.txt names the whole set, so nothing has to be found out, and halves of it can be put in at a time. Where a
-	@# platform needs more, or has less, the line after finds out.
-	@awk '!/^#/ { print > (".venv/half" ++n % 2) }' constraints.txt
-	@for part in "-r .venv/half0" "-r .venv/half1" "-e ."; do $(PIP) --no-deps $$part & done; wait
-	@$(BIN)/python -m pip check > /dev/null || $(PIP) -c constraints.txt -e '.[dev]'
+	@# constraints.txt names the whole set, so nothing has to be found out. uv puts it in several times as fast as pip, but does
+	@# not look where pip is told to besides its index (find-links), and there a machine keeps its own build of torch. Where
+	@# uv does not get through, or a platform needs more or less, the line after finds out.
+	@awk '/^[^#]/ { print > (/^torch==/ ? ".venv/by-pip" : ".venv/by-uv") }' constraints.txt
+	@$(PIP) --no-deps -c constraints.txt uv; $(PIP) --no-deps -r .venv/by-pip & \
+	index=$${PIP_INDEX_URL:-$$($(BIN)/python -m pip config get global.index-url 2>/dev/null)}; \
+	VIRTUAL_ENV=.venv $(BIN)/uv pip install -q --no-deps $${index:+--default-index "$$index"} -r .venv/by-uv -e . ; wait
+	@{ $(BIN)/m3e --help && $(BIN)/python -m pip check; } > /dev/null 2>&1 || $(PIP) -c constraints.txt -e '.[dev]'
 	@touch $@
