@@ -10,8 +10,6 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from pipeline.manifest.catalog import read_catalog
 from pipeline.manifest.settings import DecontaminateConfig
 from pipeline.record import TEXT_SCHEMA
 from pipeline.shards import read_shards, write_parquet
+from tests.command import python
 from tests.hub_double import HubDouble
 
 RETRIEVAL = [
@@ -432,13 +431,8 @@ def indexed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Indexed]:
         for task in UPSTREAM:
             mount(hub, task)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
-        done = subprocess.run(
-            [sys.executable, "-c", CHILD, str(folder / "store")],
-            env=kept | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "*"},
-            cwd=Path(__file__).parents[1],
-            capture_output=True,
-            text=True,
-        )
+        env = kept | {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "hf"), "NO_PROXY": "*"}
+        done = python(CHILD, folder / "store", env=env)
         assert done.returncode == 0, done.stderr
         yield Indexed(json.loads(done.stdout), [request.path for request in hub.requests])
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,6 +25,7 @@ from pipeline.receipt import write_build
 from pipeline.record import DATA_SCHEMA, SCORED_SCHEMA
 from pipeline.runner import Threads
 from pipeline.views import Measured
+from tests.command import python
 from tests.small import CLOSED, OPEN, corpus
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,8 +124,7 @@ def loaded(folder: Path, tmp_path: Path, *names: str) -> dict[str, Any]:
         pytest.skip("datasets is not installed (extra: dev)")
     cache = str(tmp_path / "cache")
     env = {"HF_HUB_OFFLINE": "1", "HF_HOME": cache, "PATH": "", "HOME": cache}
-    command = [sys.executable, "-c", LOAD, str(folder), cache, *names]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = python(LOAD, folder, cache, *names, env=env)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads(done.stdout)
     return told

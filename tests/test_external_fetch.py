@@ -11,8 +11,6 @@ import io
 import json
 import os
 import re
-import subprocess
-import sys
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ import pytest
 
 from pipeline.manifest.catalog import SHIPPED
 from pipeline.manifest.corpus import GdriveSource, HttpSource, HubSource, ManualSource, Part, Source
+from tests.command import python
 from tests.external_files import CORPORA, VARIANTS, Variant, encoded, name_of
 from tests.http_double import FileServer, Reply
 from tests.hub_double import Commit, HubDouble
@@ -167,10 +166,9 @@ def build(folder: Path, hub: HubDouble, prelude: str, *words: str) -> dict[str, 
         "NO_PROXY": "*",
         "COLUMNS": "160",
     }
-    command = [sys.executable, "-c", f"{prelude}\nfrom pipeline.cli import main; main()", *words]
-    command += ["build", "these", "--sample", "50", "--manifests", str(folder / "manifests")]
-    command += ["--store", str(folder / "store"), "--out", str(folder / "out")]
-    done = subprocess.run(command, cwd=ROOT, env=kept, capture_output=True, text=True, check=False)
+    places = ["--manifests", folder / "manifests", "--store", folder / "store", "--out", folder / "out"]
+    script = f"{prelude}\nfrom pipeline.cli import main; main()"
+    done = python(script, *words, "build", "these", "--sample", "50", *places, env=kept)
     assert done.returncode == 0, done.stderr
     told: dict[str, Any] = json.loads((folder / "out" / "these.sample-50" / "build.json").read_bytes())
     return told

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.command import python
 from tests.hub_uploads import UploadDouble
 
 TOKEN = "hf_canaryCANARYcanary"
@@ -70,13 +69,7 @@ def run(hub: UploadDouble, folder: Path, **environment: str) -> dict[str, Any]:
     hub.tokens[TOKEN] = "alice"
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "HUGGING"))}
     told = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(folder / "hf"), "HF_TOKEN": TOKEN, "NO_PROXY": "*"}
-    done = subprocess.run(
-        [sys.executable, "-c", CHILD, str(folder)],
-        env=kept | told | environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = python(CHILD, folder, env=kept | told | environment)
     assert done.returncode == 0, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
     return said

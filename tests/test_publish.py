@@ -14,6 +14,7 @@ from typing import Any
 import polars as pl
 import pytest
 
+from tests.command import python
 from tests.hub_double import Blob
 from tests.hub_uploads import UploadDouble
 from tests.publishing import TOKEN, Publisher, built, manifests_of, rewritten, scored_build
@@ -92,8 +93,7 @@ def loaded(hub: UploadDouble, repo: str, tmp_path: Path, *names: str) -> dict[st
     env = {k: v for k, v in os.environ.items() if not k.startswith(("HF_", "HUGGING"))}
     env |= {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": TOKEN, "NO_PROXY": "*"}
     env |= {"HF_HUB_DISABLE_XET": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    command = [sys.executable, "-c", LOAD, repo, str(tmp_path / "cache"), *names]
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    done = python(LOAD, repo, tmp_path / "cache", *names, env=env)
     assert done.returncode == 0, done.stderr
     told: dict[str, list[dict[str, Any]]] = json.loads(done.stdout)
     return told

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from pipeline.manifest.settings import RuleConfig, ScoreConfig
 from pipeline.recut import changed_rule, recut
 from pipeline.report.negatives import negatives_view, showcase
 from pipeline.report.opened import Build, open_build
+from tests.command import python
 
 RULE = RuleConfig(negatives=4, p=0.8)
 
@@ -95,7 +95,8 @@ def test_it_needs_no_torch_and_no_store(build: Path, tmp_path: Path) -> None:
         f"recut(open_build(Path({str(build)!r})), ['p=0.9'], Path({str(tmp_path)!r}))\n"
         "assert not {'torch', 'transformers', 'sentence_transformers', 'prefect'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=tmp_path, env={"PYTHONPATH": ":".join(sys.path)})
+    done = python(code, cwd=tmp_path, env={"PYTHONPATH": ":".join(sys.path)})
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

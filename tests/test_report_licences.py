@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -17,16 +16,15 @@ from ruamel.yaml import YAML
 from pipeline.errors import UsageError
 from pipeline.manifest.catalog import SHIPPED, read_catalog
 from pipeline.report.licences import licence_page, licence_rows, licence_table, stale_problems
+from tests.command import python
 from tests.small import OPEN, corpus, write_manifests
 
 READ = {"url": "https://a.example/terms", "read": "2001-02-03", "quote": "[free] for all"}
 
 
 def m3e(*words: str, **env: str) -> subprocess.CompletedProcess[str]:
-    script = "from pipeline.cli import main; main()"
-    command = [sys.executable, "-c", script, *words]
     env = {**os.environ, "PYTHONPATH": str(SHIPPED.parent), "COLUMNS": "120", **env}
-    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    return python("from pipeline.cli import main; main()", *words, env=env)
 
 
 def shown(what: Any, width: int = 120) -> list[str]:

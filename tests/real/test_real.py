@@ -22,6 +22,7 @@ from pipeline.record import TEXT_SCHEMA
 from pipeline.report.explain import explain
 from pipeline.report.opened import open_build
 from tests.browser import faults_of
+from tests.command import python
 from tests.hub_uploads import UploadDouble
 from tests.publishing import TOKEN
 from tests.real.counts import CORPORA, count
@@ -284,15 +285,8 @@ def test_the_build_is_published_and_reads_back(base: Path, built: Path, tmp_path
         env = {"HF_ENDPOINT": hub.endpoint, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": TOKEN, "NO_PROXY": "*"}
         env |= {"HF_HUB_DISABLE_XET": "1"}
         words = ["publish", str(built), "--repo", "alice/real", "--manifests", "tests/real"]
-        command = [
-            sys.executable,
-            "-c",
-            "from pipeline.cli import main; main()",
-            *words,
-            "--store",
-            str(base / "store"),
-        ]
-        done = subprocess.run(command, cwd=ROOT, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+        script = "from pipeline.cli import main; main()"
+        done = python(script, *words, "--store", base / "store", env={**os.environ, **env})
         assert done.returncode == 0, done.stderr
         names = sorted({path.split("/")[1] for path in hub.head("alice/real").tree if path.startswith("data/")})
         assert len(names) >= 5
