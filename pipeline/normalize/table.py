@@ -45,9 +45,7 @@ def folding(*, simplified: bool) -> Table:
     Those are the ones that combine (marks, Hangul jamo), lower by their place (sigma), grow, or change when folded
     again; and, unless the texts are `simplified` already, those that OpenCC changes by the phrase.
     """
-    codes = np.array([code for code in range(_TABLE_SIZE) if not 0xD800 <= code < 0xE000])
-    alone = pl.Series([chr(code) for code in codes])
-    folded = alone.str.normalize("NFKC").str.to_lowercase()
+    codes, alone, folded = _characters()
     by_phrase = folded.str.contains(f"[{IN_PHRASES}]")
     if not simplified:
         folded = simplify(folded)
@@ -70,19 +68,26 @@ def folding(*, simplified: bool) -> Table:
 @cache
 def unfolded() -> Table:
     """Every character as itself, by its category: what is folded already only needs characters dropped."""
-    codes = np.array([code for code in range(_TABLE_SIZE) if not 0xD800 <= code < 0xE000])
-    alone = pl.Series([chr(code) for code in codes])
+    codes, alone, _ = _characters()
     classes = np.full(_TABLE_SIZE, _CONTEXT, np.uint8)
     for number, members in _CLASSES.items():
         classes[codes[alone.str.contains(f"^[{members}]$").to_numpy()]] = _SAME if number == _KEEP else number
     return Table(classes, *_laid_out(codes, alone))
 
 
+@cache
+def _characters() -> tuple[Ints, pl.Series, pl.Series]:
+    """The code points of the table but the surrogates, these as texts, and their NFKC in lower case."""
+    codes = np.concatenate([np.arange(0xD800), np.arange(0xE000, _TABLE_SIZE)])
+    alone = pl.Series(list(codes.astype("<u4").tobytes().decode("utf-32-le")))
+    return codes, alone, alone.str.normalize("NFKC").str.to_lowercase()
+
+
 def _laid_out(codes: Ints, replacements: pl.Series) -> tuple[npt.NDArray[np.int32], Bytes]:
     """Where the replacement of each code point begins, and their bytes."""
     sizes = np.zeros(_TABLE_SIZE + 1, np.int32)
     sizes[codes + 1] = replacements.str.len_bytes().to_numpy()
-    return np.cumsum(sizes, dtype=np.int32), np.frombuffer("".join(replacements.to_list()).encode(), np.uint8)
+    return np.cumsum(sizes, dtype=np.int32), np.frombuffer(replacements.str.join("").item().encode(), np.uint8)
 
 
 @cache
