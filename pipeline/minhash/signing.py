@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.minhash.characters import by_low_bits, traced
+from pipeline.minhash.characters import PADDING, traced
 from pipeline.minhash.compiled import Bytes, Hashes, Ints, fixed, in_blocks, inlined, kernel, threads
 from pipeline.minhash.hashing import shingle_hashes
 from pipeline.minhash.keys import marked
@@ -124,18 +124,17 @@ def _sign(  # type: ignore[no-untyped-def]
     longest = 0
     for i in range(lo, hi):
         longest = max(longest, end[i] - start[i])
-    points, places = np.empty(longest + 1, np.uint32), np.empty(longest + 1, np.int64)
+    points, places = np.empty(longest + PADDING, np.uint32), np.empty(longest + 1, np.int64)
     units, hashes = np.empty(longest + 1, np.uint32), np.empty(longest + 8, np.uint32)
     row = np.empty(multipliers.shape[0], np.uint32)
-    listed, counts = by_low_bits(words), np.zeros(64, np.int64)
     most = np.int64((LONG - 2) / least + 1e-9)
     bits = 4
-    while 1 << bits < 2 * most + 4:
+    while 1 << bits < 16 * most + 4:  # nearly empty: whether a place is taken is guessed right nearly always
         bits += 1
     packed, filled = np.empty(1 << bits, np.uint64), np.zeros(1 << bits, np.int64)
     m = 0
     for i in range(lo, hi):
-        n, traits = traced(data, start[i], end[i], zeros, words, listed, counts, points, places)
+        n, traits = traced(data, start[i], end[i], zeros, words, points, places)
         if n < SHORT:
             h = whole[i] * _MIX
             h = (h ^ (h >> np.uint64(29))) * _MIX
