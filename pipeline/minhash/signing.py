@@ -32,6 +32,16 @@ class Plan:
     wide: float
     seed: int
 
+    @property
+    def drawn(self) -> int:
+        """How many permutations bands and sketch ask for."""
+        return max(self.pair.permutations, self.side.permutations, SKETCH)
+
+    @property
+    def computed(self) -> int:
+        """The same, and what fills up the last eight: a rest of less would take as long as twenty."""
+        return -(-self.drawn // 8) * 8
+
 
 @dataclass(frozen=True)
 class Signed:
@@ -81,9 +91,7 @@ class Signer:
     """
 
     def __init__(self, plan: Plan, keys: int) -> None:
-        drawn = permutations(max(plan.pair.permutations, plan.side.permutations, SKETCH), plan.seed)
-        # Eight at a time, and a rest of less than eight would take as long as twenty: some are computed in vain.
-        rest = -len(drawn[0]) % 8
+        drawn, rest = permutations(plan.drawn, plan.seed), plan.computed - plan.drawn
         self._drawn = np.pad(drawn[0], (0, rest)), np.pad(drawn[1], (0, rest))
         self._settings = (plan.least, plan.wide, plan.pair.rows, plan.side.rows)
         self._out, self._keys, self._slots = Signed.blank(2 * keys, plan), 0, 0
