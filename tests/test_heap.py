@@ -39,11 +39,16 @@ def test_freed_memory_is_kept_inside_and_nothing_of_it_after() -> None:
 
 def test_the_last_user_ends_it_whatever_happens() -> None:
     pool = pa.default_memory_pool().backend_name
-    with pytest.raises(ValueError, match="broken"), freed_kept():
+
+    @freed_kept()
+    def failing() -> None:
         with freed_kept():
             pass
         assert is_kept()
         assert pa.default_memory_pool().backend_name == "system"
         raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        failing()
     assert not is_kept()
     assert pa.default_memory_pool().backend_name == pool
