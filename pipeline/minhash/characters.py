@@ -68,9 +68,7 @@ def traced(data, start, end, zeros, words, points, at):  # type: ignore[no-untyp
     points[n : n + PADDING] = _U(0)
     for word in words:
         count = _U(0)
-        for i in range(
-            (n + PADDING - 1) // PADDING * PADDING
-        ):  # many at a time, and none is left to be looked at singly
+        for i in range((n + PADDING - 1) // PADDING * PADDING):  # many at a time, none is left to be looked at singly
             count = _U(count + _U(points[i] == word))
         h = (h ^ np.uint64(count)) * _MIX
         h ^= h >> np.uint64(29)
