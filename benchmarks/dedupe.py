@@ -25,7 +25,7 @@ from pipeline.dedupe import DedupeInput, dedupe
 from pipeline.dedupe.bands import plan_of
 from pipeline.licence import Rank, UseClass
 from pipeline.manifest.settings import CapConfig, DedupeConfig
-from pipeline.minhash import SKETCH, Keys, Pairs, permutations
+from pipeline.minhash import Keys, Pairs, permutations
 from pipeline.minhash.compiled import kernel
 from pipeline.minhash.signatures import minima
 from pipeline.normalize import key_hash, match_key
@@ -228,9 +228,8 @@ def _limits(shards: Path, candidates: int) -> dict[str, float]:
     characters = sum(int(column.str.len_chars().sum()) for column in distinct)
     pairs, size = sides.select(pl.len()).collect().item(), sum(int(column.str.len_bytes().sum()) for column in distinct)
     plan = plan_of(DedupeConfig())
-    width = max(plan.pair.permutations, plan.side.permutations, SKETCH)
-    hashes, row = np.arange(1024, dtype=np.uint32), np.empty(width, np.uint32)
-    told, page = permutations(width, 1), np.ones(64 << 20, np.uint8)
+    hashes, row = np.arange(1024, dtype=np.uint32), np.empty(plan.computed, np.uint32)
+    told, page = permutations(plan.computed, 1), np.ones(64 << 20, np.uint8)
     loops = {"permute": lambda: _permute(hashes, *told, row, 400), "copy": lambda: page.copy()}
     for loop in loops.values():
         loop()

@@ -8,6 +8,7 @@ which took a fifth of all time. Whoever runs stages hands free memory back betwe
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,6 +19,9 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 _KEEPING = {_TRIM_THRESHOLD: (1 << 31) - 1, _MMAP_MAX: 0}
 #: What glibc comes to by itself in a process that has freed large arrays; it never goes back to finding out.
 _USUAL = {_TRIM_THRESHOLD: 64 << 20, _MMAP_THRESHOLD: 32 << 20, _MMAP_MAX: 65_536}
+_LOCK = threading.Lock()
+#: One for each user that is at work, one within the other or side by side; the first is the pool from before them all.
+_pools: list[pa.MemoryPool] = []
 
 
 @contextmanager
@@ -32,13 +36,18 @@ def freed_kept() -> Iterator[None]:
     if mallopt is None:
         yield
         return
-    pool = pa.default_memory_pool()
-    for name, value in _KEEPING.items():
-        mallopt(name, value)
-    pa.set_memory_pool(pa.system_memory_pool())
+    with _LOCK:
+        _pools.append(pa.default_memory_pool())
+        if len(_pools) == 1:
+            for name, value in _KEEPING.items():
+                mallopt(name, value)
+            pa.set_memory_pool(pa.system_memory_pool())
     try:
         yield
     finally:
-        pa.set_memory_pool(pool)
-        for name, value in _USUAL.items():
-            mallopt(name, value)
+        with _LOCK:
+            pool = _pools.pop()
+            if not _pools:
+                pa.set_memory_pool(pool)
+                for name, value in _USUAL.items():
+                    mallopt(name, value)

@@ -20,6 +20,10 @@ Words = npt.NDArray[np.uint32]
 Which = Literal["pair", "side"]
 _MIX = np.uint64(0xFF51AFD7ED558CCD)
 _HALF = np.uint64(32)
+#: An index that cannot be negative: numba looks at every other one to see whether it counts from the end.
+_AT = np.uint64
+#: Entries whose band keys are worked out together.
+_RUN = 16
 
 
 def plan_of(config: DedupeConfig) -> Plan:
@@ -92,20 +96,28 @@ class _Entries:
 
 @kernel
 def _band_keys(parts, whole, one, two, lone, out):  # type: ignore[no-untyped-def]
-    """Entry by entry in tiles, so that what is written to the many bands stays in cache."""
+    """Some entries at a time: the rows of each are read once, and each band is written in runs."""
     bands, n = out.shape
-    for low in range(0, n, 512):
-        high = min(n, low + 512)
-        for band in range(bands):
-            following = band + 1 if band + 1 < bands else 0
-            for i in range(low, high):
-                h = np.uint64(parts[two[i], following])
-                if i < lone:
-                    h |= np.uint64(parts[one[i], band]) << _HALF
-                else:
-                    h = (whole[one[i]] ^ (np.uint64(parts[two[i], band]) << _HALF | h)) * _MIX
+    lines, row = np.empty((bands, _RUN), np.uint32), np.empty(bands + 1, np.uint32)
+    for low in range(0, n, _RUN):
+        high = min(n, low + _RUN)
+        for i in range(low, high):
+            a, b, at = _AT(one[i]), _AT(two[i]), _AT(i - low)
+            for band in range(bands):
+                row[_AT(band)] = parts[b, _AT(band)]
+            row[_AT(bands)] = row[_AT(0)]
+            if i < lone:
+                for band in range(bands):
+                    h = np.uint64(parts[a, _AT(band)]) << _HALF | np.uint64(row[_AT(band + 1)])
+                    lines[_AT(band), at] = np.uint32((h * _MIX) >> _HALF)
+            else:
+                for band in range(bands):
+                    h = (whole[a] ^ (np.uint64(row[_AT(band)]) << _HALF | np.uint64(row[_AT(band + 1)]))) * _MIX
                     h ^= h >> _HALF
-                out[band, i] = np.uint32((h * _MIX) >> _HALF)
+                    lines[_AT(band), at] = np.uint32((h * _MIX) >> _HALF)
+        for band in range(bands):
+            for i in range(low, high):
+                out[_AT(band), _AT(i)] = lines[_AT(band), _AT(i - low)]
 
 
 def _turned(table: Words, at: Ints) -> Words:

@@ -30,7 +30,7 @@ _PART, _MOST_BITS = 8_192, 8
 class Entries:
     """Entry i belongs to `owners[i]`; `one` and `two` are its sketches, of which `least` bits must agree each, `both` together."""
 
-    owners: npt.NDArray[np.uint32]
+    owners: Hashes
     one: Hashes
     two: Hashes
     least: int

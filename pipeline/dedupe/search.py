@@ -101,11 +101,16 @@ def _bands(config: DedupeConfig, which: Which) -> Bands:
 
 
 def _entries(taken: Taken, config: DedupeConfig) -> Entries:
+    """Owner and sketches of an entry lie side by side: whoever meets is looked up once, not in three far places."""
+    names = ("one", "two") if taken.which == "pair" else ("sketches",)
+    told = np.empty((taken.size, 1 + len(names)), np.uint64)
+    told[:, 0] = taken.owners()
+    for at, name in enumerate(names, 1):
+        told[:, at] = taken.gather(name, np.uint64)
+    sides = told[:, 0], told[:, 1], told[:, -1]
     if taken.which == "pair":
-        one, two = (taken.gather(name, np.uint64) for name in ("one", "two"))
-        return Entries(taken.owners(), one, two, least_agreeing(config.floor), least_agreeing(config.floor, 2))
-    sketches = taken.gather("sketches", np.uint64)
-    return Entries(taken.owners(), sketches, sketches, least_agreeing(config.groups), 0)
+        return Entries(*sides, least_agreeing(config.floor), least_agreeing(config.floor, 2))
+    return Entries(*sides, least_agreeing(config.groups), 0)
 
 
 def _crowds(buckets: list[Numbers], owners: int) -> npt.NDArray[np.int32]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.minhash.characters import by_low_bits, characters, traced
+from pipeline.minhash.characters import PADDING, characters, traced
 from pipeline.minhash.compiled import inlined, kernel
 
 #: Keys of fewer characters are compared by equality only.
@@ -75,13 +75,12 @@ def measure(data, start, end, lo, hi, zeros, words, chars, doubled, tripled, tra
     longest = 0
     for i in range(lo, hi):
         longest = max(longest, end[i] - start[i])
-    points, at = np.empty(longest + 1, np.uint32), np.empty(longest + 1, np.int64)
+    points, at = np.empty(longest + PADDING, np.uint32), np.empty(longest + 1, np.int64)
     size = 1 << table_bits(longest)
     packed = np.empty(size, np.uint64)
     filled = np.zeros(size, np.int64)
-    listed, counts = by_low_bits(words), np.zeros(64, np.int64)
     for i in range(lo, hi):
-        n, traits[i] = traced(data, start[i], end[i], zeros, words, listed, counts, points, at)
+        n, traits[i] = traced(data, start[i], end[i], zeros, words, points, at)
         chars[i], doubled[i], tripled[i] = n, 0, 0
         if n >= SHORT:
             doubled[i] = doubles(points, n, MANY, packed, filled, table_bits(n), 2 * i + 1)

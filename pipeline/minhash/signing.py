@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.minhash.characters import by_low_bits, traced
+from pipeline.minhash.characters import PADDING, traced
 from pipeline.minhash.compiled import Bytes, Hashes, Ints, fixed, in_blocks, inlined, kernel, threads
 from pipeline.minhash.hashing import shingle_hashes
 from pipeline.minhash.keys import marked
@@ -31,6 +31,16 @@ class Plan:
     side: Bands
     wide: float
     seed: int
+
+    @property
+    def drawn(self) -> int:
+        """How many permutations bands and sketch ask for."""
+        return max(self.pair.permutations, self.side.permutations, SKETCH)
+
+    @property
+    def computed(self) -> int:
+        """The same, and what fills up the last eight: a rest of less would take as long as twenty."""
+        return -(-self.drawn // 8) * 8
 
 
 @dataclass(frozen=True)
@@ -81,9 +91,7 @@ class Signer:
     """
 
     def __init__(self, plan: Plan, keys: int) -> None:
-        drawn = permutations(max(plan.pair.permutations, plan.side.permutations, SKETCH), plan.seed)
-        # Eight at a time, and a rest of less than eight would take as long as twenty: some are computed in vain.
-        rest = -len(drawn[0]) % 8
+        drawn, rest = permutations(plan.drawn, plan.seed), plan.computed - plan.drawn
         self._drawn = np.pad(drawn[0], (0, rest)), np.pad(drawn[1], (0, rest))
         self._settings = (plan.least, plan.wide, plan.pair.rows, plan.side.rows)
         self._out, self._keys, self._slots = Signed.blank(2 * keys, plan), 0, 0
@@ -124,18 +132,17 @@ def _sign(  # type: ignore[no-untyped-def]
     longest = 0
     for i in range(lo, hi):
         longest = max(longest, end[i] - start[i])
-    points, places = np.empty(longest + 1, np.uint32), np.empty(longest + 1, np.int64)
+    points, places = np.empty(longest + PADDING, np.uint32), np.empty(longest + 1, np.int64)
     units, hashes = np.empty(longest + 1, np.uint32), np.empty(longest + 8, np.uint32)
     row = np.empty(multipliers.shape[0], np.uint32)
-    listed, counts = by_low_bits(words), np.zeros(64, np.int64)
     most = np.int64((LONG - 2) / least + 1e-9)
     bits = 4
-    while 1 << bits < 2 * most + 4:
+    while 1 << bits < 16 * most + 4:  # nearly empty: whether a place is taken is guessed right nearly always
         bits += 1
     packed, filled = np.empty(1 << bits, np.uint64), np.zeros(1 << bits, np.int64)
     m = 0
     for i in range(lo, hi):
-        n, traits = traced(data, start[i], end[i], zeros, words, listed, counts, points, places)
+        n, traits = traced(data, start[i], end[i], zeros, words, points, places)
         if n < SHORT:
             h = whole[i] * _MIX
             h = (h ^ (h >> np.uint64(29))) * _MIX

@@ -19,8 +19,9 @@ Ints = npt.NDArray[np.int64]
 #: What step 2 drops: punctuation, separators and what is no character (Unicode categories P, Z, C).
 DROPPED = r"\p{P}\p{Z}\p{C}"
 _KEEP, _DIGIT, _PUNCTUATION, _BLANK, _CONTEXT, _SAME, _PHRASE = range(7)
-#: The table covers planes 0 and 1; rarer characters take the plain way.
-_TABLE_SIZE = 0x20000
+#: What means the same wherever it stands is known of planes 0 and 1, and categories of all Chinese characters as well;
+#: whatever lies beyond takes the plain way.
+_TABLE_SIZE, _CATEGORIES_SIZE = 0x20000, 0x32400
 #: An index that cannot be negative: numba looks at every other one to see whether it counts from the end.
 _AT = np.uint64
 
@@ -45,7 +46,8 @@ def folding(*, simplified: bool) -> Table:
     Those are the ones that combine (marks, Hangul jamo), lower by their place (sigma), grow, or change when folded
     again; and, unless the texts are `simplified` already, those that OpenCC changes by the phrase.
     """
-    codes, alone, folded = _characters()
+    codes, alone = _characters(_TABLE_SIZE)
+    folded = alone.str.normalize("NFKC").str.to_lowercase()
     by_phrase = folded.str.contains(f"[{IN_PHRASES}]")
     if not simplified:
         folded = simplify(folded)
@@ -68,26 +70,24 @@ def folding(*, simplified: bool) -> Table:
 @cache
 def unfolded() -> Table:
     """Every character as itself, by its category: what is folded already only needs characters dropped."""
-    codes, alone, _ = _characters()
-    classes = np.full(_TABLE_SIZE, _CONTEXT, np.uint8)
+    codes, alone = _characters(_CATEGORIES_SIZE)
+    classes = np.full(_CATEGORIES_SIZE, _CONTEXT, np.uint8)
     for number, members in _CLASSES.items():
         classes[codes[alone.str.contains(f"^[{members}]$").to_numpy()]] = _SAME if number == _KEEP else number
     return Table(classes, *_laid_out(codes, alone))
 
 
-@cache
-def _characters() -> tuple[Ints, pl.Series, pl.Series]:
-    """The code points of the table but the surrogates, these as texts, and their NFKC in lower case."""
-    codes = np.concatenate([np.arange(0xD800), np.arange(0xE000, _TABLE_SIZE)])
-    alone = pl.Series(list(codes.astype("<u4").tobytes().decode("utf-32-le")))
-    return codes, alone, alone.str.normalize("NFKC").str.to_lowercase()
+def _characters(size: int) -> tuple[Ints, pl.Series]:
+    """All code points below `size` that are characters, and those."""
+    codes = np.delete(np.arange(size), slice(0xD800, 0xE000))
+    return codes, pl.Series([codes.astype("<u4").tobytes().decode("utf-32-le")]).str.split("").explode()
 
 
 def _laid_out(codes: Ints, replacements: pl.Series) -> tuple[npt.NDArray[np.int32], Bytes]:
     """Where the replacement of each code point begins, and their bytes."""
-    sizes = np.zeros(_TABLE_SIZE + 1, np.int32)
+    sizes = np.zeros(codes[-1] + 2, np.int32)
     sizes[codes + 1] = replacements.str.len_bytes().to_numpy()
-    return np.cumsum(sizes, dtype=np.int32), np.frombuffer(replacements.str.join("").item().encode(), np.uint8)
+    return np.cumsum(sizes, dtype=np.int32), np.frombuffer(replacements.str.join().item().encode(), np.uint8)
 
 
 @cache
@@ -161,7 +161,7 @@ def fold_rows(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
                     | (data[read + 3] & 0x3F)
                 )
                 width = 4
-            kind = classes[point] if point < _TABLE_SIZE else _CONTEXT
+            kind = classes[point] if point < len(classes) else _CONTEXT
             if kind >= _SAME:
                 if kind == _PHRASE:
                     phrase[row] = True
