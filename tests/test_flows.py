@@ -187,9 +187,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory, hub: UploadDouble) -> Iterat
                 start_new_session=True,
             )
 
-    # What watches schedules, pauses and events: nothing here has any, and they take as much time as all runs together.
+    # What watches schedules, pauses and events, and blocks: nothing here has any, and they take as much time as all runs.
     idle = "SCHEDULER LATE_RUNS PAUSE_EXPIRATIONS CANCELLATION_CLEANUP FOREMAN TRIGGERS EVENT_PERSISTER EVENT_LOGGER"
     off = {f"PREFECT_SERVER_SERVICES_{name}_ENABLED": "false" for name in idle.split()}
+    off["PREFECT_API_BLOCKS_REGISTER_ON_START"] = "false"
     started = [start("server", "server", "start", "--no-ui", **off)]
     try:
         for _ in range(600):
