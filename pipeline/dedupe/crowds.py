@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,22 +20,22 @@ from pipeline.record import CROWD_SCHEMA, ROW_GROUP_ROWS
 
 def write_crowds(path: Path, pieces: Sequence[Piece], classes: Classes, crowds: Sequence[Ints]) -> None:
     """Who is in each crowd, with match keys (CROWD_SCHEMA): `resolve` compares them in an order of its own."""
+    everyone = np.concatenate([np.zeros(0, np.int64), *crowds])
+    crowd = np.repeat(np.arange(len(crowds), dtype=np.uint64), [len(members) for members in crowds])
+    text, pos = classes.sides(everyone)
     with pq.ParquetWriter(path, CROWD_SCHEMA, compression="zstd") as file:
-        for number, crowd in enumerate(crowds):
-            for part in _parts(classes, crowd):
-                some = crowd[part]
-                sides = classes.sides(some)
-                numbers = distinct(np.concatenate(sides))
-                texts = _strings(*lying(pieces, classes, numbers))
-                keys = [texts.take(pa.array(np.searchsorted(numbers, side))) for side in sides]
-                same = np.full(len(some), number, np.uint64)
-                columns = [pa.array(same), pa.array(some.astype(np.uint64)), pa.array(classes.symmetric(some)), *keys]
-                file.write_table(pa.table(columns, schema=CROWD_SCHEMA), row_group_size=ROW_GROUP_ROWS)
-
-
-def _parts(classes: Classes, crowd: Ints) -> Iterable[slice]:
-    text, pos = classes.sides(crowd)
-    return blocks(classes.sizes[text].astype(np.int64) + classes.sizes[pos])
+        for part in blocks(classes.sizes[text].astype(np.int64) + classes.sizes[pos]):
+            some = everyone[part]
+            numbers = distinct(np.concatenate([text[part], pos[part]]))
+            texts = _strings(*lying(pieces, classes, numbers))
+            keys = [texts.take(pa.array(np.searchsorted(numbers, side[part]))) for side in (text, pos)]
+            columns = [
+                pa.array(crowd[part]),
+                pa.array(some.astype(np.uint64)),
+                pa.array(classes.symmetric(some)),
+                *keys,
+            ]
+            file.write_table(pa.table(columns, schema=CROWD_SCHEMA), row_group_size=ROW_GROUP_ROWS)
 
 
 def _strings(data: npt.NDArray[np.uint8], start: Ints, end: Ints) -> pa.LargeStringArray:

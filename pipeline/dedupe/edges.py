@@ -7,12 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from pipeline.dedupe.classes import Classes, pack_class
+from pipeline.dedupe.components import flatten, unite
 from pipeline.dedupe.index import distinct
 from pipeline.dedupe.pieces import Piece
 from pipeline.dedupe.texts import fetch
@@ -21,7 +19,7 @@ from pipeline.minhash import Pairs
 from pipeline.minhash.compiled import Floats, Hashes, Ints, blocks
 from pipeline.spread import Spread
 
-_LOW = np.uint64(0xFFFFFFFF)
+LOW = np.uint64(0xFFFFFFFF)
 
 
 def edge_frame(a: Ints, b: Ints, text: Floats, pos: Floats, swapped: Any) -> pl.DataFrame:
@@ -83,12 +81,11 @@ def near_edges(
     pieces: Sequence[Piece], classes: Classes, pairs: Hashes, config: DedupeConfig, folder: Path, spread: Spread
 ) -> list[pl.DataFrame]:
     """The candidates whose both sides reach the floor, straight or (both symmetric) swapped, and no veto."""
-    pairs = _gathered(pairs)
+    pairs = gathered(pairs)
     np.save(folder / "candidates.npy", pairs)
-    cost = np.zeros(len(pairs), np.int64)
-    for half in (pairs >> np.uint64(32), pairs & _LOW):
-        for side in classes.sides(half.astype(np.int64)):
-            cost += classes.sizes[side]
+    first, second = (half.astype(np.int64) for half in (pairs >> np.uint64(32), pairs & LOW))
+    sizes = [sum(classes.sizes[side].astype(np.int64) for side in classes.sides(half)) for half in (first, second)]
+    cost = sizes[1] + np.where(np.diff(first, prepend=-1) != 0, sizes[0], 0)
     parts = [(list(pieces), config, folder, part.start, part.stop) for part in blocks(cost)]
     return [pl.read_parquet(path) for path in spread.map(verify, parts)]
 
@@ -97,7 +94,7 @@ def verify(pieces: list[Piece], config: DedupeConfig, folder: Path, low: int, hi
     """Writes the edges among some of the candidates."""
     classes = Classes.load(folder)
     pairs = np.load(folder / "candidates.npy", mmap_mode="r")[low:high]
-    a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & _LOW).astype(np.int64)
+    a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & LOW).astype(np.int64)
     ends = distinct(np.concatenate([a, b]))
     held = measured(pieces, classes, ends)
     text, pos, swapped = held.compare(np.searchsorted(ends, a), np.searchsorted(ends, b), config.floor)
@@ -116,12 +113,11 @@ def measured(pieces: Sequence[Piece], classes: Classes, some: Ints) -> Pairs:
     return Pairs(keys, *at, classes.symmetric(some))
 
 
-def _gathered(pairs: Hashes) -> Hashes:
+def gathered(pairs: Hashes) -> Hashes:
     """In an order in which pairs that hang together stand together: then each text is read back about once."""
-    a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & _LOW).astype(np.int64)
-    ends = distinct(np.concatenate([a, b]))
-    at = (np.searchsorted(ends, a), np.searchsorted(ends, b))
-    size = len(ends)
-    _, of = connected_components(coo_array((np.ones(len(a), np.int8), at), shape=(size, size)), directed=False)
-    ordered: npt.NDArray[np.uint64] = pairs[np.argsort(of[at[0]], kind="stable")] if size else pairs
+    a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & LOW).astype(np.int64)
+    root = np.arange(1 + int(max(a.max(initial=0), b.max(initial=0))), dtype=np.uint32)
+    unite(root, a, b)
+    flatten(root)
+    ordered: Hashes = pairs[np.argsort(root[a], kind="stable")]
     return ordered

@@ -7,9 +7,9 @@ end there, and those of band keys that are equal by chance (they have 32 bits), 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -19,43 +19,67 @@ from pipeline.minhash.compiled import Hashes, Ints, inlined, kernel, threads
 
 BandKeys = npt.NDArray[np.uint32]
 
-#: A bucket of more entries than this is a crowd, and so is one with over DENSE possible pairs per entry.
+#: Nobody is paired off in a bucket of more entries than WHOLE, in one with over DENSE possible pairs per entry, nor in one
+#: of over LOOSE entries whose sketches agree less, on average, than those of true pairs do: a template brought them there.
 WHOLE = 512
 DENSE = 32
+LOOSE = 8
 #: Entries of a part, on average, and parts as a power of two at most: with more, each entry would go to a page of its own.
 _PART, _MOST_BITS = 8_192, 8
 
 
 @dataclass(frozen=True)
 class Entries:
-    """Entry i belongs to `owners[i]`; `one` and `two` are its sketches, of which `least` bits must agree each, `both` together."""
+    """Entry i belongs to `owners[i]`; `one` and `two` are its sketches, of which `least` bits must agree each, `both` together.
+
+    `mean`: how many agree on average in a bucket of true pairs.
+    """
 
     owners: Hashes
     one: Hashes
     two: Hashes
     least: int
     both: int
+    mean: float
 
 
-def huge(band_keys: BandKeys, owners: npt.NDArray[np.uint32]) -> list[npt.NDArray[np.uint32]]:
-    """The distinct owners of every bucket of more than WHOLE entries.
+@dataclass(frozen=True)
+class Buckets:
+    """Entries that share a bucket, one bucket after the other; bucket i ends at `ends[i]`."""
 
-    >>> [told.tolist() for told in huge(np.full(600, 7, np.uint32), np.arange(600, dtype=np.uint32) // 300)]
-    [[0, 1]]
+    entries: npt.NDArray[np.uint32]
+    ends: Ints
+
+    @classmethod
+    def joined(cls, parts: Sequence[Buckets]) -> Buckets:
+        """Those of all parts."""
+        before = np.cumsum([0, *(len(part.entries) for part in parts)])
+        ends = [part.ends + start for part, start in zip(parts, before, strict=False)]
+        return cls(
+            np.concatenate([np.zeros(0, np.uint32), *(part.entries for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *ends]),
+        )
+
+
+def huge(band_keys: BandKeys) -> Buckets:
+    """The entries of every bucket of more than WHOLE of them.
+
+    >>> huge(np.full(600, 7, np.uint32)).ends.tolist()
+    [600]
     """
     bits = max(10, int(len(band_keys) // 16).bit_length())
     counters = np.zeros(1 << bits, np.uint32)
     at = _crowded(band_keys, counters, bits, WHOLE)
     order = at[np.argsort(band_keys[at], kind="stable")]
     ordered = band_keys[order]
-    cuts = (
-        np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1], [True]])) if len(at) else np.zeros(1, int)
-    )
-    return [distinct(owners[order[a:b]]) for a, b in pairwise(cuts) if b - a > WHOLE]
+    ends = np.flatnonzero(np.concatenate([ordered[1:] != ordered[:-1], [len(at) > 0]])) + 1
+    sizes = np.diff(ends, prepend=0)
+    large = np.repeat(sizes > WHOLE, sizes)
+    return Buckets(order[large].astype(np.uint32), np.cumsum(sizes[sizes > WHOLE]))
 
 
-def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]) -> tuple[Hashes, list[Ints]]:
-    """Pairs of owners in buckets of at most WHOLE entries (`lower << 32 | higher`, ascending, each once), and dense buckets.
+def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]) -> tuple[Hashes, Buckets]:
+    """Pairs of owners in buckets of at most WHOLE entries (`lower << 32 | higher`, ascending, each once), and dense or loose buckets.
 
     `crowd[owner]` tells owners apart that need no pair since they share a crowd (-1: in none; empty: nobody is).
     """
@@ -67,7 +91,7 @@ def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]
     workers = min(threads(), parts)
     step = -(-parts // (8 * workers)) if workers > 1 else parts
     spans = [(low, min(parts, low + step)) for low in range(0, parts, step)]
-    told = (entries.owners, entries.one, entries.two, entries.least, entries.both)
+    told = (entries.owners, entries.one, entries.two, entries.least, entries.both, entries.mean)
 
     def work(span: tuple[int, int]) -> tuple[Hashes, Ints, Ints]:
         found: tuple[Hashes, Ints, Ints] = _meet(keys, at, bounds, *span, told, crowd, WHOLE, DENSE)
@@ -78,7 +102,7 @@ def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]
             results = list(pool.map(work, spans))
     else:
         results = [work(span) for span in spans]
-    dense = [distinct(members[a:b]) for _, members, cuts in results for a, b in pairwise(cuts)]
+    dense = Buckets.joined([Buckets(members.astype(np.uint32), cuts[1:]) for _, members, cuts in results])
     return distinct(np.concatenate([np.zeros(0, np.uint64), *(pairs for pairs, _, _ in results)])), dense
 
 
@@ -137,6 +161,20 @@ def _agreeing(a, b):  # type: ignore[no-untyped-def]
 
 
 @inlined
+def _mean_agreeing(sketches, members, m, ones):  # type: ignore[no-untyped-def]
+    """How many bits two of the members have in common on average, told by how many have each bit."""
+    ones[:] = 0
+    for i in range(m):
+        sketch = sketches[members[i]]
+        for bit in range(64):
+            ones[bit] += np.int64(sketch >> np.uint64(bit) & np.uint64(1))
+    same = np.int64(0)
+    for bit in range(64):
+        same += ones[bit] * (ones[bit] - 1) + (m - ones[bit]) * (m - ones[bit] - 1)
+    return same / (m * (m - 1))
+
+
+@inlined
 def _not_alone(keys, begin, size, seen, again, shared):  # type: ignore[no-untyped-def]
     """Who of a part may have a key in common with another; a byte each, eight flags in it: few are told in vain."""
     bits = 4
@@ -160,7 +198,8 @@ def _not_alone(keys, begin, size, seen, again, shared):  # type: ignore[no-untyp
 
 @kernel
 def _meet(keys, at, bounds, low, high, entries, crowd, whole, dense):  # type: ignore[no-untyped-def]
-    owners, one, two, least, both = entries
+    owners, one, two, least, both, mean = entries
+    ones = np.empty(64, np.int64)
     longest = 0
     for p in range(low, high):
         longest = max(longest, bounds[p + 1] - bounds[p])
@@ -214,7 +253,10 @@ def _meet(keys, at, bounds, low, high, entries, crowd, whole, dense):  # type: i
                 grown[:n] = out[:n]
                 out = grown
             before = n
-            for i in range(m):
+            loose = (
+                m > LOOSE and min(_mean_agreeing(one, members, m, ones), _mean_agreeing(two, members, m, ones)) < mean
+            )
+            for i in range(0 if not loose else m, m):
                 a = members[i]
                 owner = owners[a]
                 for j in range(i + 1, m):
@@ -234,7 +276,7 @@ def _meet(keys, at, bounds, low, high, entries, crowd, whole, dense):  # type: i
                     n += 1
                 if n - before > dense * m:
                     break
-            if n - before > dense * m:
+            if loose or n - before > dense * m:
                 n = before
                 if cuts[crowds] + m > crowded.shape[0]:
                     wider = np.empty(2 * crowded.shape[0] + whole, np.int64)
@@ -245,7 +287,7 @@ def _meet(keys, at, bounds, low, high, entries, crowd, whole, dense):  # type: i
                     more[: crowds + 1] = cuts[: crowds + 1]
                     cuts = more
                 for j in range(m):
-                    crowded[cuts[crowds] + j] = owners[members[j]]
+                    crowded[cuts[crowds] + j] = members[j]
                 cuts[crowds + 1] = cuts[crowds] + m
                 crowds += 1
     return out[:n], crowded[: cuts[crowds]], cuts[: crowds + 1]

@@ -12,7 +12,7 @@ positions in it, works in compiled kernels that release the GIL, and gives the s
 
 from pipeline.minhash.bitmaps import Bitmaps
 from pipeline.minhash.keys import Keys, jaccard
-from pipeline.minhash.leaders import LOOKS, WORK, WORK_EACH, Compare, lead, leaders, least_agreeing
+from pipeline.minhash.leaders import LOOKS, WORK, WORK_EACH, Compare, agreeing, lead, leaders, least_agreeing
 from pipeline.minhash.pairs import Pairs
 from pipeline.minhash.shingles import LONG, SHORT
 from pipeline.minhash.signatures import Bands, Slots, band_parts, permutations, rows_per_band, signatures, slots
@@ -34,6 +34,7 @@ __all__ = [
     "Signed",
     "Signer",
     "Slots",
+    "agreeing",
     "band_parts",
     "jaccard",
     "lead",

@@ -25,6 +25,7 @@ from pipeline.minhash.shingles import measure, shared
 #: Words whose count must agree between near-duplicates: not, have not, without, non-, not yet.
 NEGATIONS = "不没无非未"
 _BLOCK = 16_384
+_COLUMNS = ("start", "end", "hashes", "chars", "doubles", "triples", "traits")
 #: No script beyond has digits: a look at all code points would take each process as long as a thousand keys do.
 DIGITS_END = 0x20000
 
@@ -78,8 +79,11 @@ class Keys:
     @classmethod
     def joined(cls, data: Bytes, parts: Sequence[Keys]) -> Keys:
         """Keys measured part by part, that lie in one buffer."""
-        names = ("start", "end", "hashes", "chars", "doubles", "triples", "traits")
-        return cls(data, *(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        return cls(data, *(np.concatenate([getattr(part, name) for part in parts]) for name in _COLUMNS))
+
+    def at(self, places: Ints) -> Keys:
+        """Some of them; no text moves."""
+        return Keys(self.data, *(getattr(self, name)[places] for name in _COLUMNS))
 
     def __len__(self) -> int:
         return len(self.start)

@@ -29,6 +29,11 @@ def leaders(size: int) -> int:
     return WORK_EACH + WORK // max(size, 1)
 
 
+def agreeing(similarity: float) -> float:
+    """How many bits of two sketches agree on average, between keys of that Jaccard."""
+    return SKETCH * (1 + similarity) / 2
+
+
 @cache
 def least_agreeing(similarity: float, sketches: int = 1) -> int:
     """How many bits of so many sketches agree at least, between keys of that Jaccard, but for one pair in 1 / LOST.
@@ -44,8 +49,8 @@ def least_agreeing(similarity: float, sketches: int = 1) -> int:
     return bits
 
 
-def lead(parts: Iterable[Ints], load: Callable[[Ints], Compare], most: int, least: float) -> None:
-    """Leader clustering of one crowd in one pass; `load` makes a comparison ready for a part and the leaders so far.
+def lead(parts: Iterable[Ints], load: Callable[[Ints, Ints], Compare], most: int, least: float) -> None:
+    """Leader clustering of one crowd in one pass; `load` makes a comparison ready for the leaders so far and a part.
 
     The first member leads; whoever is not within `least` of an earlier leader leads as well, until there are `most`. So
     everyone was compared with every earlier leader up to the first it is close to, and how the crowd was cut into parts
@@ -53,7 +58,7 @@ def lead(parts: Iterable[Ints], load: Callable[[Ints], Compare], most: int, leas
     """
     led: list[int] = []
     for part in parts:
-        compare = load(np.union1d(np.array(led, np.int64), part))
+        compare = load(np.array(led, np.int64), part)
         rest, turn = part, 0
         while len(rest):
             if turn == len(led):

@@ -63,7 +63,7 @@ class Pairs:
 
 @kernel
 def _compare(keys, traits, ends, least, first, second):  # type: ignore[no-untyped-def]
-    """The second side is looked at only where the first reaches `least`."""
+    """The text is looked at only where the text_pos reaches `least`: of texts from one template it is what tells them apart."""
     text, other_text, pos, other_pos = ends
     # A plain 0 would be a type of its own: `shared` would be compiled for it once more.
     none = np.int64(0)
@@ -73,13 +73,13 @@ def _compare(keys, traits, ends, least, first, second):  # type: ignore[no-untyp
             at[n] = i
             n += 1
     one, two = np.empty(n, np.float64), np.empty(n, np.float64)
-    shared(keys, text[at[:n]], keys, other_text[at[:n]], none, n, least, one)
+    shared(keys, pos[at[:n]], keys, other_pos[at[:n]], none, n, least, two)
     m = none
     for i in range(n):
-        if one[i] >= least:
-            at[m], one[m] = at[i], one[i]
-            m += 1
-    shared(keys, pos[at[:m]], keys, other_pos[at[:m]], none, m, least, two)
-    for i in range(m):
         if two[i] >= least:
+            at[m], two[m] = at[i], two[i]
+            m += 1
+    shared(keys, text[at[:m]], keys, other_text[at[:m]], none, m, least, one)
+    for i in range(m):
+        if one[i] >= least:
             first[at[i]], second[at[i]] = one[i], two[i]
