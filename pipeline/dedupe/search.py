@@ -47,9 +47,9 @@ def search(
 ) -> Candidates:
     """Every pair of `owners` numbers that meets in a band, once, without those that share a crowd.
 
-    Nobody is paired off in huge, dense or loose buckets (`meet`). What shares a long part with thousands lies in them in some bands, and
-    meets its like in the others. Whoever lies in them in most of its bands is of a crowd: those that hang together by
-    such buckets. Huge ones are looked for first, so that their members are not paired off in other bands.
+    Nobody is paired off in huge, dense or loose buckets (`meet`). What shares a long part with thousands lies in them in
+    some bands, and meets its like in the others. Whoever lies in them in most of its bands is of a crowd: those that hang
+    together by such buckets. Huge ones are looked for first, so that their members are not paired off in other bands.
     """
     near = [piece for piece in pieces if piece.near]
     bands = _bands(config, which).count

@@ -58,8 +58,8 @@ def dedupe(inputs: Sequence[DedupeInput], out: Path, config: DedupeConfig, sprea
     `threshold`, which only `resolve` knows. Returns counts.
 
     Precision is exact: each edge is a true Jaccard on both sides. Recall is that of the bands, at least `recall` at the
-    floor but among texts that share a long part with many others: those meet by what is their own, surely at 0.8 and less
-    so at the floor. Who lies in large buckets nearly always is of a crowd: `crowds.parquet` (CROWD_SCHEMA) holds the keys
+    floor but among texts that share a long part with many others: those meet by what is their own, and pairs near the
+    floor may be missed. Who lies in large buckets nearly always is of a crowd: `crowds.parquet` (CROWD_SCHEMA) holds the keys
     of its members, and `resolve` compares them in its own order.
 
     Memory: 16 bytes per distinct key, some 30 per record and one band; texts, band keys and candidates lie in a folder
