@@ -79,7 +79,7 @@ def huge(band_keys: BandKeys) -> Buckets:
 
 
 def meetings(band_keys: BandKeys, entries: Entries, crowd: npt.NDArray[np.int32]) -> tuple[Hashes, Buckets]:
-    """Pairs of owners in buckets of at most WHOLE entries (`lower << 32 | higher`, ascending, each once), and those nobody is paired in.
+    """Pairs of owners in buckets of at most WHOLE entries (`lower << 32 | higher`, ascending, each once), and large ones.
 
     `crowd[owner]` tells owners apart that need no pair since they share a crowd (-1: in none; empty: nobody is).
     """
