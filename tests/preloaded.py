@@ -1,7 +1,7 @@
 """Runs scripts in forks of a process that has polars, numba and our rooms loaded, which takes longer than most scripts do.
 
 It reads jobs from its standard input, a line of JSON each, and answers with the exit code. What a library reads when it
-is imported (huggingface_hub: HF_ENDPOINT) is read in the fork, in the job's own environment.
+is imported (huggingface_hub: HF_ENDPOINT, the command line: COLUMNS) is read in the fork, in the job's own environment.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ import sys
 from importlib import import_module
 from typing import Any
 
-ROOMS = ("cli", "make", "convert", "quality", "dedupe", "decontaminate", "resolve", "report.page")
-LIBRARIES = ("numba.np.arraymath", "pandas", "scipy.sparse.csgraph")
+ROOMS = ("make", "convert", "quality", "dedupe", "decontaminate", "resolve", "report.page")
+LIBRARIES = ("numba.np.arraymath", "pandas", "scipy.sparse.csgraph", "typer.main", "rich.progress", "rich.table")
 
 
 def load() -> None:
     for name in (*LIBRARIES, *(f"pipeline.{room}" for room in ROOMS)):
         import_module(name)
-    early = {"huggingface_hub", "datasets", "torch", "prefect"} & sys.modules.keys()
+    early = {"huggingface_hub", "datasets", "torch", "prefect", "pipeline.cli"} & sys.modules.keys()
     assert not early, f"{early} would be loaded in every fork, with this process's environment"
 
 
