@@ -10,7 +10,7 @@ READY := .venv/.ready
 # ones to the end, where a worker waits for the others.
 PYTEST_ARGS ?= -n 3 --dist loadscope --no-loadscope-reorder
 
-.PHONY: demo test lint kernels bench soak up down clean
+.PHONY: demo test lint kernels modules bench soak up down clean
 .DEFAULT_GOAL := test
 
 demo: $(READY) ## the main job on bundled data, offline
@@ -19,8 +19,8 @@ demo: $(READY) ## the main job on bundled data, offline
 	@$(BIN)/m3e explain --build build/demo -n 3
 
 test: $(READY) ## lint and all tests
-	@# On two cores: types are checked while the kernels are compiled, which every process then finds compiled.
-	@$(MAKE) --no-print-directory -j 2 lint kernels
+	@# On two cores: types are checked while kernels and modules are compiled, which every process then finds compiled.
+	@$(MAKE) --no-print-directory -j 2 lint kernels modules
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
 lint: $(READY) ## style, types, import layers
@@ -32,6 +32,9 @@ lint: $(READY) ## style, types, import layers
 kernels: $(READY) ## compiled once for all processes: the demo, built aside, runs them all
 	@aside=$$(mktemp -d) && trap 'rm -rf "$$aside"' EXIT && $(BIN)/m3e build demo --out "$$aside" --store "$$aside/store" > "$$aside/log" 2>&1 \
 	|| { cat "$$aside/log"; exit 1; }
+
+modules: $(READY) ## compiled once for all test workers, which load the same ones at the same time
+	@$(BIN)/python -m pytest -q --collect-only > /dev/null
 
 up: $(READY) ## Prefect here: server, pools, limits, deployments, workers; may be run again
 	@mkdir -p .m3e
